@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go.mau.fi/libsignal/ecc"
+	signallog "go.mau.fi/libsignal/logger"
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waCert"
 	"go.mau.fi/whatsmeow/util/keys"
@@ -35,8 +36,10 @@ var theAuthority = sync.OnceValues(newAuthority)
 
 func newAuthority() (*authority, error) {
 	root, intermediate, leaf := keys.NewKeyPair(), keys.NewKeyPair(), keys.NewKeyPair()
-	// These signatures have a second purpose: libsignal makes its logger at the first one, without a lock. Later ones can
-	// run at the same time.
+	// libsignal has one logger for the process, makes it at its first use without a lock, and writes to standard error. All
+	// that it says here is that a message came twice, which whatsmeow logs as well.
+	var silent signallog.Loggable = silence{}
+	signallog.Setup(&silent)
 	intermediateCert, err := noiseCert(root, whatsmeow.WACertIssuerSerial, 1, intermediate)
 	if err != nil {
 		return nil, err
@@ -56,6 +59,14 @@ func newAuthority() (*authority, error) {
 	whatsmeow.WACertPubKey = *root.Pub
 	return a, nil
 }
+
+type silence struct{}
+
+func (silence) Debug(string, string)   {}
+func (silence) Info(string, string)    {}
+func (silence) Warning(string, string) {}
+func (silence) Error(string, string)   {}
+func (silence) Configure(string)       {}
 
 func noiseCert(issuer *keys.KeyPair, issuerSerial, serial uint32, subject *keys.KeyPair) (*waCert.CertChain_NoiseCertificate, error) {
 	now := time.Now()
