@@ -1,0 +1,244 @@
+package reupload_test
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"go.mau.fi/whatsmeow"
+	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/proto/waMmsRetry"
+	"go.mau.fi/whatsmeow/types/events"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/whatsmeow-plugins/reupload"
+	"github.com/whatsmeow-plugins/reupload/internal/wabox"
+)
+
+// These benchmarks compare: each runs what it measures and what it measures against in turn, in one process, and reports the
+// ratio of the medians. Absolute times on a shared machine mean little.
+
+// A contest runs two functions in turn.
+type contest struct {
+	times   [2][]time.Duration
+	mallocs [2]uint64
+}
+
+func (c *contest) run(b *testing.B, ours, theirs func()) {
+	var before, after runtime.MemStats
+	for i := 0; b.Loop(); i++ {
+		for _, side := range [2]int{i & 1, 1 - i&1} { // who is first changes
+			f := [2]func(){ours, theirs}[side]
+			runtime.ReadMemStats(&before)
+			start := time.Now()
+			f()
+			took := time.Since(start)
+			runtime.ReadMemStats(&after)
+			c.times[side] = append(c.times[side], took)
+			c.mallocs[side] += after.Mallocs - before.Mallocs
+		}
+	}
+	ns := func(side int) float64 {
+		slices.Sort(c.times[side])
+		return float64(c.times[side][len(c.times[side])/2])
+	}
+	allocs := func(side int) float64 { return float64(c.mallocs[side]) / float64(len(c.times[side])) }
+	b.ReportMetric(0, "ns/op") // it would be the sum of both
+	b.ReportMetric(ns(0), "ours-ns")
+	b.ReportMetric(ns(1), "theirs-ns")
+	b.ReportMetric(ns(0)/ns(1), "time-ratio")
+	b.ReportMetric(allocs(0), "ours-allocs")
+	b.ReportMetric(allocs(1), "theirs-allocs")
+}
+
+// A healthy download with the plugin, against one without it. Two clients of one box; the file has 100 kB.
+func BenchmarkHealthyDownload(b *testing.B) {
+	with := newRig(b, nil)
+	with.box.RecordAsked(false)
+	account := with.box.NewAccount()
+	without := account.NewClient(nil)
+	if err := without.Connect(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(without.Disconnect)
+	if err := account.WaitOnline(with.ctx()); err != nil {
+		b.Fatal(err)
+	}
+	media := with.box.Upload(bytes.Repeat([]byte("0123456789"), 10_000), whatsmeow.MediaImage)
+	with.receive(wabox.Incoming{}, &waE2E.Message{ImageMessage: media.Image()})
+	// Something has been healed before, so that there are dead paths to look up.
+	with.heals(with.receivePicture())
+	download := func(client *whatsmeow.Client) func() {
+		msg := media.Image()
+		return func() {
+			if _, err := client.Download(b.Context(), msg); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	ours, theirs := download(with.client), download(without)
+	ours()
+	theirs()
+	new(contest).run(b, ours, theirs)
+}
+
+// The same without a network: what our transport adds to the one under it.
+func BenchmarkHealthyRoundTrip(b *testing.B) {
+	r := newUnregisteredRig(b)
+	base := constant{}
+	r.register(&reupload.Options{HTTPClient: &http.Client{Transport: base}})
+	media := r.box.Upload([]byte("a file"), whatsmeow.MediaImage)
+	req, err := http.NewRequest(http.MethodGet, media.URL()+"&hash=k0Yy0Dm0i5eyCKIlV2Ghk0Yy0Dm0i5eyCKIlV2Ghk0E=&mms-type=image&__wa-mms=", nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	transport := reupload.MediaClient(r.client).Transport
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := transport.RoundTrip(req); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+type constant struct{}
+
+var okResponse = &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}
+
+func (constant) RoundTrip(*http.Request) (*http.Response, error) { return okResponse, nil }
+
+// An expired download that the plugin heals, against the flow that whatsmeow's documentation describes (the comment on
+// SendMediaRetryReceipt), written by hand with whatsmeow's own functions. The phone answers both at once.
+func BenchmarkHeal(b *testing.B) {
+	with := newRig(b, nil)
+	with.box.RecordAsked(false)
+	account := with.box.NewAccount()
+	byHand := newHandMadeBot(b, account)
+	n := 0
+	var expired [2]*wabox.Media
+	prepare := func(side int, deliver func(*wabox.Media)) {
+		expired[side] = with.box.Upload(bytes.Repeat([]byte{byte(n), byte(n >> 8), byte(n >> 16), byte(side)}, 2500), whatsmeow.MediaImage)
+		deliver(expired[side])
+		with.box.Expire(expired[side])
+		n++
+	}
+	c := new(contest)
+	for i := 0; b.Loop(); i++ {
+		b.StopTimer()
+		prepare(0, func(m *wabox.Media) { with.receive(wabox.Incoming{}, &waE2E.Message{ImageMessage: m.Image()}) })
+		prepare(1, func(m *wabox.Media) { byHand.receive(b, account, m) })
+		b.StartTimer()
+		for _, side := range [2]int{i & 1, 1 - i&1} {
+			start := time.Now()
+			var err error
+			if side == 0 {
+				_, err = with.client.Download(b.Context(), expired[0].Image())
+			} else {
+				_, err = byHand.download(b, expired[1])
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+			c.times[side] = append(c.times[side], time.Since(start))
+		}
+	}
+	median := func(side int) float64 {
+		slices.Sort(c.times[side])
+		return float64(c.times[side][len(c.times[side])/2])
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(median(0), "ours-ns")
+	b.ReportMetric(median(1), "theirs-ns")
+	b.ReportMetric(median(0)/median(1), "time-ratio")
+}
+
+// A handMadeBot does what whatsmeow's documentation says.
+type handMadeBot struct {
+	client   *whatsmeow.Client
+	messages chan *events.Message
+	answers  chan *events.MediaRetry
+	last     *events.Message
+}
+
+func newHandMadeBot(b *testing.B, account *wabox.Account) *handMadeBot {
+	bot := &handMadeBot{client: account.NewClient(nil), messages: make(chan *events.Message, 1), answers: make(chan *events.MediaRetry, 1)}
+	bot.client.AddEventHandler(func(evt any) {
+		switch evt := evt.(type) {
+		case *events.Message:
+			bot.messages <- evt
+		case *events.MediaRetry:
+			bot.answers <- evt
+		}
+	})
+	if err := bot.client.Connect(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(bot.client.Disconnect)
+	return bot
+}
+
+func (bot *handMadeBot) receive(b *testing.B, account *wabox.Account, m *wabox.Media) {
+	if _, err := account.Deliver(wabox.Incoming{}, &waE2E.Message{ImageMessage: m.Image()}); err != nil {
+		b.Fatal(err)
+	}
+	bot.last = <-bot.messages
+}
+
+func (bot *handMadeBot) download(b *testing.B, m *wabox.Media) ([]byte, error) {
+	img := bot.last.Message.GetImageMessage()
+	data, err := bot.client.Download(b.Context(), img)
+	if !errors.Is(err, whatsmeow.ErrMediaDownloadFailedWith404) && !errors.Is(err, whatsmeow.ErrMediaDownloadFailedWith410) {
+		return data, err
+	}
+	if err = bot.client.SendMediaRetryReceipt(b.Context(), &bot.last.Info, img.GetMediaKey()); err != nil {
+		return nil, err
+	}
+	retry, err := whatsmeow.DecryptMediaRetryNotification(<-bot.answers, img.GetMediaKey())
+	if err != nil {
+		return nil, err
+	}
+	if retry.GetResult() != waMmsRetry.MediaRetryNotification_SUCCESS {
+		return nil, errors.New(retry.GetResult().String())
+	}
+	img.DirectPath = retry.DirectPath
+	return bot.client.Download(b.Context(), img)
+}
+
+// Sealing a request and opening its answer, against whatsmeow. Its sealing half is not exported, so that the comparison is
+// with opening twice, which derives the key and runs the cipher as often.
+func BenchmarkSealAndOpen(b *testing.B) {
+	const id = "3EB0A0B7F3F79DC2E7223227"
+	key, iv := bytes.Repeat([]byte{7}, 32), bytes.Repeat([]byte{9}, 12)
+	plaintext, err := proto.Marshal(&waMmsRetry.MediaRetryNotification{
+		StanzaID: proto.String(id), Result: waMmsRetry.MediaRetryNotification_SUCCESS.Enum(),
+		DirectPath: proto.String("/v/t62.7118-24/13375842_1204_n.enc?ccb=11-4&oh=01_Q5AaIC&oe=66A1B2C3&_nc_sid=5e03e0"),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ciphertext, err := reupload.SealWith(key, id, plaintext, iv)
+	if err != nil {
+		b.Fatal(err)
+	}
+	evt := &events.MediaRetry{MessageID: id, Ciphertext: ciphertext, IV: iv}
+	const rounds = 200 // to measure more than the clock
+	ours := func() {
+		for range rounds {
+			if err := reupload.SealAndOpen(key, id, ciphertext, iv); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	theirs := func() {
+		for range 2 * rounds {
+			if _, err := whatsmeow.DecryptMediaRetryNotification(evt, key); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	new(contest).run(b, ours, theirs)
+}

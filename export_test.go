@@ -1,0 +1,104 @@
+package reupload
+
+import (
+	"net/http"
+	"slices"
+
+	"go.mau.fi/whatsmeow"
+	waBinary "go.mau.fi/whatsmeow/binary"
+	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/types"
+	waLog "go.mau.fi/whatsmeow/util/log"
+)
+
+// What the tests outside the package need of its inside.
+
+// SealWith seals a plaintext under a chosen nonce.
+func SealWith(mediaKey []byte, id types.MessageID, plaintext, iv []byte) (ciphertext []byte, err error) {
+	c, err := newRetryCipher(mediaKey)
+	if err != nil {
+		return nil, err
+	}
+	return c.seal(id, plaintext, append([]byte(nil), iv...)).ciphertext, nil
+}
+
+// SealRequest seals a request as it is sent.
+func SealRequest(mediaKey []byte, id types.MessageID) (ciphertext, iv []byte, err error) {
+	c, err := newRetryCipher(mediaKey)
+	if err != nil {
+		return nil, nil, err
+	}
+	env := c.sealRequest(id)
+	return env.ciphertext, env.iv, nil
+}
+
+// ReadEnvelope opens an encrypted answer and judges it.
+func ReadEnvelope(mediaKey []byte, id types.MessageID, ciphertext, iv []byte) (Result, error) {
+	c, err := newRetryCipher(mediaKey)
+	if err != nil {
+		return Result{}, err
+	}
+	return answer{id: id, envelope: envelope{ciphertext, iv}}.read(c)
+}
+
+// ReadNode parses a node as the tap does, and judges the answer in it. It is not ok if it is no answer.
+func ReadNode(mediaKey []byte, node *waBinary.Node) (r Result, ok bool, err error) {
+	a, ok := parseAnswer(node)
+	if !ok {
+		return Result{}, false, nil
+	}
+	c, err := newRetryCipher(mediaKey)
+	if err != nil {
+		return Result{}, true, err
+	}
+	r, err = a.read(c)
+	return r, true, err
+}
+
+// Receipt builds the request as it is sent, with a chosen envelope.
+func Receipt(req Request, own types.JID, ciphertext, iv []byte) (waBinary.Node, error) {
+	req, err := req.normalize()
+	if err != nil {
+		return waBinary.Node{}, err
+	}
+	return receiptNode(req.MessageID, req.IsFromMe, address{own.ToNonAD(), req.Chat, req.Participant}, envelope{ciphertext, iv}), nil
+}
+
+var CheckDirectPath = checkDirectPath
+
+// MediaClient returns the HTTP client that a whatsmeow client downloads with.
+func MediaClient(client *whatsmeow.Client) *http.Client {
+	c, _ := mediaClient(client)
+	return c
+}
+
+// ReceiveLogger returns the logger that whatsmeow hands each node to.
+func ReceiveLogger(client *whatsmeow.Client) waLog.Logger {
+	return *privateField[waLog.Logger](client, "recvLog")
+}
+
+// HasField tells whether a whatsmeow client has a private field of type T.
+func HasField[T any](client *whatsmeow.Client, name string) bool {
+	return privateField[T](client, name) != nil
+}
+
+// MediaOf returns what is remembered of a message.
+func MediaOf(info *types.MessageInfo, msg *waE2E.Message, own ...types.JID) []Entry {
+	return mediaOf(carrier{&info.MessageSource, info.ID, info.Timestamp}, msg, func(jid types.JID) bool {
+		return slices.Contains(own, jid.ToNonAD())
+	})
+}
+
+// SealAndOpen does what one request costs: derive the key, seal the request, open and judge the answer.
+func SealAndOpen(mediaKey []byte, id types.MessageID, ciphertext, iv []byte) error {
+	c, err := newRetryCipher(mediaKey)
+	if err != nil {
+		return err
+	}
+	c.sealRequest(id)
+	r, err := answer{id: id, envelope: envelope{ciphertext, iv}}.read(c)
+	if err != nil {
+		return err
+	}
+	return r.Err()
+}

@@ -1,0 +1,448 @@
+package reupload_test
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.mau.fi/whatsmeow"
+	"go.mau.fi/whatsmeow/proto/waCommon"
+	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/proto/waHistorySync"
+	"go.mau.fi/whatsmeow/proto/waWeb"
+	"go.mau.fi/whatsmeow/types"
+	"go.mau.fi/whatsmeow/types/events"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/whatsmeow-plugins/reupload"
+	"github.com/whatsmeow-plugins/reupload/internal/wabox"
+)
+
+var (
+	alice   = types.NewJID("15550001", types.DefaultUserServer)
+	bob     = types.NewJID("15550002", types.DefaultUserServer)
+	bobLID  = types.NewJID("99990002", types.HiddenUserServer)
+	me      = types.NewJID("15559999", types.DefaultUserServer)
+	myLID   = types.NewJID("99999999", types.HiddenUserServer)
+	aGroup  = types.NewJID("120363040237990503", types.GroupServer)
+	mediaID = "3EB0CARRIER"
+)
+
+func carrierInfo(chat, sender types.JID) *types.MessageInfo {
+	return &types.MessageInfo{
+		MessageSource: types.MessageSource{Chat: chat, Sender: sender, IsGroup: chat.Server == types.GroupServer},
+		ID:            mediaID,
+		Timestamp:     time.Unix(1_760_000_000, 0),
+	}
+}
+
+func image(n byte) *waE2E.ImageMessage {
+	return &waE2E.ImageMessage{
+		DirectPath:    proto.String("/v/a?oe=1"),
+		MediaKey:      bytes.Repeat([]byte{n}, 32),
+		FileSHA256:    bytes.Repeat([]byte{n + 1}, 32),
+		FileEncSHA256: bytes.Repeat([]byte{n + 2}, 32),
+	}
+}
+
+// A route leads from waE2E.Message to a type that can be downloaded, through message fields.
+type route []protoreflect.FieldDescriptor
+
+func (r route) String() string {
+	var names []string
+	for _, f := range r {
+		names = append(names, string(f.Name()))
+	}
+	return strings.Join(names, ".")
+}
+
+// downloadable tells, in whatsmeow's own words, whether media of a type can be downloaded and belongs to a message.
+func downloadable(d protoreflect.MessageDescriptor) bool {
+	mt, err := protoregistry.GlobalTypes.FindMessageByName(d.FullName())
+	if err != nil {
+		return false
+	}
+	media, ok := mt.New().Interface().(whatsmeow.DownloadableMessage)
+	if !ok {
+		return false
+	}
+	switch whatsmeow.GetMediaType(media) {
+	case "", whatsmeow.MediaHistory, whatsmeow.MediaAppState, whatsmeow.MediaLinkThumbnail:
+		return false
+	}
+	return true
+}
+
+// routes walks the descriptors. It passes through each type once, and through Message twice, so that every kind of wrapper
+// is followed by everything that it can wrap.
+func routes(d protoreflect.MessageDescriptor, so route, seen map[protoreflect.FullName]int, found *[]route) {
+	limit := 1
+	if d.FullName() == "WAWebProtobufsE2E.Message" {
+		limit = 2
+	}
+	if seen[d.FullName()] >= limit {
+		return
+	}
+	seen[d.FullName()]++
+	defer func() { seen[d.FullName()]-- }()
+	if len(so) > 0 && downloadable(d) {
+		*found = append(*found, slices.Clone(so))
+	}
+	for i := range d.Fields().Len() {
+		if f := d.Fields().Get(i); f.Message() != nil && !f.IsMap() {
+			routes(f.Message(), append(so, f), seen, found)
+		}
+	}
+}
+
+// build makes a message with media at the end of a route.
+func (r route) build() *waE2E.Message {
+	root := new(waE2E.Message)
+	m := root.ProtoReflect()
+	for _, f := range r {
+		if f.IsList() {
+			list := m.Mutable(f).List()
+			m = list.AppendMutable().Message()
+		} else {
+			m = m.Mutable(f).Message()
+		}
+		switch v := m.Interface().(type) {
+		case *waE2E.ContextInfo:
+			v.StanzaID, v.Participant = proto.String("3EB0QUOTED"), proto.String(bob.String())
+		case *waE2E.ProtocolMessage:
+			v.Key = &waCommon.MessageKey{ID: proto.String("3EB0EDITED")}
+			v.Type = waE2E.ProtocolMessage_MESSAGE_EDIT.Enum()
+		}
+	}
+	template := image(1).ProtoReflect()
+	for _, name := range []protoreflect.Name{"directPath", "mediaKey", "fileSHA256", "fileEncSHA256"} {
+		m.Set(m.Descriptor().Fields().ByName(name), template.Get(template.Descriptor().Fields().ByName(name)))
+	}
+	return root
+}
+
+// id returns the message that media at the end of a route belongs to, or "" if it belongs to none.
+func (r route) id() string {
+	id := mediaID
+	for _, f := range r {
+		switch f.ContainingMessage().FullName() {
+		case "WAWebProtobufsE2E.ContextInfo":
+			if id = "3EB0QUOTED"; f.Name() != "quotedMessage" {
+				return ""
+			}
+		case "WAWebProtobufsE2E.ProtocolMessage":
+			if id = "3EB0EDITED"; f.Name() != "editedMessage" {
+				return ""
+			}
+		}
+	}
+	return id
+}
+
+// Whatever whatsmeow can download is found wherever it can sit, today's types and the ones to come.
+func TestMediaIsFoundWhereverItSits(t *testing.T) {
+	t.Parallel()
+	var all []route
+	routes((*waE2E.Message)(nil).ProtoReflect().Descriptor(), nil, make(map[protoreflect.FullName]int), &all)
+	kinds := make(map[protoreflect.FullName]int)
+	for _, r := range all {
+		entries := reupload.MediaOf(carrierInfo(aGroup, alice), r.build(), me)
+		kinds[r[len(r)-1].Message().FullName()]++
+		switch want := r.id(); {
+		case want == "" && len(entries) != 0:
+			t.Errorf("%v: remembered, although nobody could be asked for it", r)
+		case want != "" && (len(entries) != 1 || entries[0].MessageID != want):
+			t.Errorf("%v: found %v, want one file under %s", r, entries, want)
+		}
+	}
+	t.Logf("%d routes to %v", len(all), kinds)
+	for _, kind := range []protoreflect.FullName{"ImageMessage", "VideoMessage", "AudioMessage", "DocumentMessage", "StickerMessage", "StickerPackMessage"} {
+		if kinds["WAWebProtobufsE2E."+kind] == 0 {
+			t.Errorf("there is no route to %s", kind)
+		}
+	}
+}
+
+// Types of waE2E that have a media key and a path, and which whatsmeow cannot download. If this fails, whatsmeow has a new
+// one: see whether it can be uploaded again.
+func TestMediaThatCannotBeDownloaded(t *testing.T) {
+	t.Parallel()
+	known := []string{
+		"ChatCustomImageWallpaper", "EmbeddedMusic", "ExtendedTextMessage", "FlowResponsesCsvBundle", "HistorySyncNotification",
+		"InvoiceMessage", "LinkPreviewHighQualityThumbnail", "MMSThumbnailMetadata", "MediaData", "MessageHistoryBundle",
+	}
+	var found []string
+	protoregistry.GlobalTypes.RangeMessages(func(mt protoreflect.MessageType) bool {
+		d := mt.Descriptor()
+		has := func(part string) bool {
+			for i := range d.Fields().Len() {
+				if strings.Contains(strings.ToLower(string(d.Fields().Get(i).Name())), part) {
+					return true
+				}
+			}
+			return false
+		}
+		if strings.HasPrefix(string(d.FullName()), "WAWebProtobufsE2E.") &&
+			has("mediakey") && has("directpath") && !downloadable(d) {
+			found = append(found, string(d.Name()))
+		}
+		return true
+	})
+	slices.Sort(found)
+	if !slices.Equal(found, known) {
+		t.Errorf("found %v, know %v", found, known)
+	}
+}
+
+func TestQuotedMediaBelongsToTheQuotedMessage(t *testing.T) {
+	t.Parallel()
+	quote := func(info *waE2E.ContextInfo) *waE2E.Message {
+		info.StanzaID = proto.String("3EB0QUOTED")
+		info.QuotedMessage = &waE2E.Message{ImageMessage: image(1)}
+		return &waE2E.Message{ExtendedTextMessage: &waE2E.ExtendedTextMessage{Text: proto.String("!sticker"), ContextInfo: info}}
+	}
+	for name, c := range map[string]struct {
+		chat, sender types.JID
+		msg          *waE2E.Message
+		want         reupload.Request
+	}{
+		"in a group": {
+			aGroup, alice, quote(&waE2E.ContextInfo{Participant: proto.String("99990002:7@lid")}),
+			reupload.Request{Chat: aGroup, Participant: bobLID},
+		},
+		"my own in a group": {
+			aGroup, alice, quote(&waE2E.ContextInfo{Participant: proto.String(myLID.String())}),
+			reupload.Request{Chat: aGroup, Participant: myLID, IsFromMe: true},
+		},
+		"one-to-one": {
+			alice, alice, quote(&waE2E.ContextInfo{Participant: proto.String(alice.String())}),
+			reupload.Request{Chat: alice},
+		},
+		"my own, one-to-one": {
+			alice, alice, quote(&waE2E.ContextInfo{Participant: proto.String(me.String())}),
+			reupload.Request{Chat: alice, IsFromMe: true},
+		},
+		"of a status": {
+			alice, alice, quote(&waE2E.ContextInfo{Participant: proto.String(bob.String()), RemoteJID: proto.String("status@broadcast")}),
+			reupload.Request{Chat: types.StatusBroadcastJID, Participant: bob},
+		},
+		"of a group, answered in private": {
+			alice, alice, quote(&waE2E.ContextInfo{Participant: proto.String(bob.String()), RemoteJID: proto.String(aGroup.String())}),
+			reupload.Request{Chat: aGroup, Participant: bob},
+		},
+	} {
+		entries := reupload.MediaOf(carrierInfo(c.chat, c.sender), c.msg, me, myLID)
+		if len(entries) != 1 {
+			t.Errorf("%s: found %d files", name, len(entries))
+			continue
+		}
+		c.want.MessageID, c.want.MediaKey = "3EB0QUOTED", image(1).MediaKey
+		if got := entries[0]; fmt.Sprint(got.Request) != fmt.Sprint(c.want) || !got.Timestamp.IsZero() {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+}
+
+func TestOneMessageWithManyFiles(t *testing.T) {
+	t.Parallel()
+	msg := &waE2E.Message{InteractiveMessage: &waE2E.InteractiveMessage{
+		InteractiveMessage: &waE2E.InteractiveMessage_CarouselMessage_{CarouselMessage: &waE2E.InteractiveMessage_CarouselMessage{
+			Cards: []*waE2E.InteractiveMessage{
+				{Header: &waE2E.InteractiveMessage_Header{Media: &waE2E.InteractiveMessage_Header_ImageMessage{ImageMessage: image(1)}}},
+				{Header: &waE2E.InteractiveMessage_Header{Media: &waE2E.InteractiveMessage_Header_ImageMessage{ImageMessage: image(5)}}},
+			},
+		}},
+		ContextInfo: &waE2E.ContextInfo{StanzaID: proto.String("3EB0QUOTED"), QuotedMessage: &waE2E.Message{ImageMessage: image(9)}, Participant: proto.String(bob.String())},
+	}}
+	var ids []string
+	for _, e := range reupload.MediaOf(carrierInfo(aGroup, alice), msg) {
+		ids = append(ids, e.MessageID)
+	}
+	slices.Sort(ids)
+	if want := []string{mediaID, mediaID, "3EB0QUOTED"}; !slices.Equal(ids, want) {
+		t.Errorf("found %v, want %v", ids, want)
+	}
+}
+
+func TestHostileNestingEnds(t *testing.T) {
+	t.Parallel()
+	msg := &waE2E.Message{ImageMessage: image(1)}
+	for range 5000 {
+		msg = &waE2E.Message{EphemeralMessage: &waE2E.FutureProofMessage{Message: msg}}
+	}
+	if entries := reupload.MediaOf(carrierInfo(alice, alice), msg); len(entries) != 0 {
+		t.Errorf("found %d files 5000 levels deep", len(entries))
+	}
+	if entries := reupload.MediaOf(carrierInfo(alice, alice), nil); len(entries) != 0 {
+		t.Errorf("found %d files in nil", len(entries))
+	}
+}
+
+func TestIncompleteMediaIsNotRemembered(t *testing.T) {
+	t.Parallel()
+	for name, edit := range map[string]func(*waE2E.ImageMessage){
+		"no key":      func(m *waE2E.ImageMessage) { m.MediaKey = nil },
+		"short key":   func(m *waE2E.ImageMessage) { m.MediaKey = m.MediaKey[:31] },
+		"no hash":     func(m *waE2E.ImageMessage) { m.FileEncSHA256 = nil },
+		"a long hash": func(m *waE2E.ImageMessage) { m.FileEncSHA256 = append(m.FileEncSHA256, 1) },
+	} {
+		m := image(1)
+		edit(m)
+		if entries := reupload.MediaOf(carrierInfo(alice, alice), &waE2E.Message{ImageMessage: m}); len(entries) != 0 {
+			t.Errorf("%s: remembered", name)
+		}
+	}
+}
+
+// history makes a history sync of one conversation.
+func history(chat types.JID, messages ...*waWeb.WebMessageInfo) *waHistorySync.HistorySync {
+	conversation := &waHistorySync.Conversation{ID: proto.String(chat.String())}
+	for _, m := range messages {
+		conversation.Messages = append(conversation.Messages, &waHistorySync.HistorySyncMsg{Message: m})
+	}
+	return &waHistorySync.HistorySync{
+		SyncType:      waHistorySync.HistorySync_RECENT.Enum(),
+		Conversations: []*waHistorySync.Conversation{conversation},
+	}
+}
+
+func TestHistorySyncHeals(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	ownPN := r.phone.PN
+	status := types.StatusBroadcastJID
+	list := types.NewJID("1599999999", types.BroadcastServer)
+	type item struct {
+		chat, sender types.JID
+		fromMe       bool
+		participant  types.JID // on the wire
+	}
+	for i, c := range []item{
+		{chat: alice},
+		{chat: alice, fromMe: true},
+		{chat: aGroup, sender: types.JID{User: bobLID.User, Server: bobLID.Server, Device: 3}, participant: bobLID},
+		{chat: aGroup, fromMe: true, participant: ownPN},
+		{chat: status, sender: bob, participant: bob},
+		{chat: list, sender: bob, participant: bob},
+	} {
+		media := r.box.Upload(content(), whatsmeow.MediaVideo)
+		id := fmt.Sprintf("3EB0HISTORY%d", i)
+		msg := &waWeb.WebMessageInfo{
+			Key:              &waCommon.MessageKey{ID: proto.String(id), RemoteJID: proto.String(c.chat.String()), FromMe: proto.Bool(c.fromMe)},
+			Message:          &waE2E.Message{EphemeralMessage: &waE2E.FutureProofMessage{Message: &waE2E.Message{PtvMessage: media.Video()}}},
+			MessageTimestamp: proto.Uint64(1_700_000_000),
+		}
+		if !c.sender.IsEmpty() {
+			msg.Participant = proto.String(c.sender.String())
+		}
+		sync := history(c.chat, msg)
+		if c.chat == status { // the phone has a list of its own for these
+			sync = &waHistorySync.HistorySync{SyncType: waHistorySync.HistorySync_INITIAL_STATUS_V3.Enum(), StatusV3Messages: []*waWeb.WebMessageInfo{msg}}
+		}
+		if err := r.phone.DeliverHistory(sync); err != nil {
+			t.Fatal(err)
+		}
+		next[*events.HistorySync](r)
+		r.asked(i) // nothing is asked by itself
+		r.phone.Knows(id, media)
+		r.box.Expire(media)
+		data, err := r.client.Download(r.ctx(), media.Video())
+		if err != nil || !bytes.Equal(data, media.Plaintext) {
+			t.Errorf("%v: %v (cause: %v)", c, err, reupload.Cause(err))
+			continue
+		}
+		req := r.phone.Requests()[i]
+		if req.ID != id || req.Chat != c.chat || req.Participant != c.participant || req.FromMe != fmt.Sprint(c.fromMe) {
+			t.Errorf("%v: asked for %s in %s of %s, from me: %s", c, req.ID, req.Chat, req.Participant, req.FromMe)
+		}
+	}
+}
+
+func TestQuotedPictureHeals(t *testing.T) {
+	t.Parallel()
+	r := newUnregisteredRig(t)
+	r.register(nil)
+	r.connect()
+	media := r.box.Upload(content(), whatsmeow.MediaImage)
+	// The picture itself came long ago; what comes now is a command that quotes it.
+	evt := r.receive(wabox.Incoming{Chat: aGroup, From: alice}, &waE2E.Message{ExtendedTextMessage: &waE2E.ExtendedTextMessage{
+		Text: proto.String("!sticker"),
+		ContextInfo: &waE2E.ContextInfo{
+			StanzaID: proto.String("3EB0LONGAGO"), Participant: proto.String(bob.String()), QuotedMessage: &waE2E.Message{ImageMessage: media.Image()},
+		},
+	}})
+	r.box.Expire(media)
+	quoted := evt.Message.GetExtendedTextMessage().GetContextInfo().GetQuotedMessage().GetImageMessage()
+	data, err := r.client.Download(r.ctx(), quoted)
+	if err != nil || !bytes.Equal(data, media.Plaintext) {
+		t.Fatalf("%v (cause: %v)", err, reupload.Cause(err))
+	}
+	if req := r.phone.Requests()[0]; req.ID != "3EB0LONGAGO" || req.Chat != aGroup || req.Participant != bob {
+		t.Errorf("asked for %s in %s of %s", req.ID, req.Chat, req.Participant)
+	}
+}
+
+func TestEveryKindOfMediaHeals(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	for kind, of := range map[whatsmeow.MediaType]func(m *wabox.Media) (*waE2E.Message, whatsmeow.DownloadableMessage){
+		whatsmeow.MediaImage: func(m *wabox.Media) (*waE2E.Message, whatsmeow.DownloadableMessage) {
+			s := m.Sticker()
+			return &waE2E.Message{StickerMessage: s}, s
+		},
+		whatsmeow.MediaVideo: func(m *wabox.Media) (*waE2E.Message, whatsmeow.DownloadableMessage) {
+			v := m.Video()
+			return &waE2E.Message{ViewOnceMessageV2: &waE2E.FutureProofMessage{Message: &waE2E.Message{VideoMessage: v}}}, v
+		},
+		whatsmeow.MediaAudio: func(m *wabox.Media) (*waE2E.Message, whatsmeow.DownloadableMessage) {
+			a := m.Audio()
+			return &waE2E.Message{AudioMessage: a}, a
+		},
+		whatsmeow.MediaDocument: func(m *wabox.Media) (*waE2E.Message, whatsmeow.DownloadableMessage) {
+			d := m.Document()
+			return &waE2E.Message{DocumentWithCaptionMessage: &waE2E.FutureProofMessage{Message: &waE2E.Message{DocumentMessage: d}}}, d
+		},
+		whatsmeow.MediaStickerPack: func(m *wabox.Media) (*waE2E.Message, whatsmeow.DownloadableMessage) {
+			s := &waE2E.StickerPackMessage{
+				DirectPath: proto.String(m.DirectPath), MediaKey: m.MediaKey, FileSHA256: m.FileSHA256, FileEncSHA256: m.FileEncSHA256,
+			}
+			return &waE2E.Message{StickerPackMessage: s}, s
+		},
+	} {
+		media := r.box.Upload(content(), kind)
+		msg, part := of(media)
+		r.receive(wabox.Incoming{}, msg)
+		r.box.Expire(media)
+		data, err := r.client.Download(r.ctx(), part)
+		if err != nil || !bytes.Equal(data, media.Plaintext) {
+			t.Errorf("%s: %v (cause: %v)", kind, err, reupload.Cause(err))
+		}
+	}
+}
+
+func TestLinkPreviewsAreNotAskedFor(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	media := r.box.Upload(content(), whatsmeow.MediaLinkThumbnail)
+	text := &waE2E.ExtendedTextMessage{
+		Text: proto.String("https://example.org"), ThumbnailDirectPath: proto.String(media.DirectPath),
+		ThumbnailSHA256: media.FileSHA256, ThumbnailEncSHA256: media.FileEncSHA256, MediaKey: media.MediaKey,
+	}
+	evt := r.receive(wabox.Incoming{}, &waE2E.Message{ExtendedTextMessage: text})
+	r.box.Expire(media)
+	if _, err := r.client.DownloadThumbnail(reupload.WithMessage(r.ctx(), &evt.Info, thumbnail{text}), text); err == nil || reupload.Cause(err) != nil {
+		t.Errorf("error %v, cause %v", err, reupload.Cause(err))
+	}
+	r.asked(0)
+}
+
+type thumbnail struct{ *waE2E.ExtendedTextMessage }
+
+func (t thumbnail) GetDirectPath() string    { return t.GetThumbnailDirectPath() }
+func (t thumbnail) GetFileSHA256() []byte    { return t.GetThumbnailSHA256() }
+func (t thumbnail) GetFileEncSHA256() []byte { return t.GetThumbnailEncSHA256() }
