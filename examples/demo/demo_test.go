@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/whatsmeow-plugins/reupload"
+	"github.com/whatsmeow-plugins/reupload/internal/wabox"
+)
+
+// aligned is what each line looks like.
+var aligned = regexp.MustCompile(`^ {0,6}\d{1,6}\.\d ms  (bot → CDN   |bot → server|server → bot|stage       |bot         |bot does    |plugin      )  \S.*$`)
+
+func TestEveryFault(t *testing.T) {
+	t.Parallel()
+	for _, f := range faults {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			if err := run(t.Context(), &out, f.name, false); err != nil {
+				t.Errorf("run: %v", err)
+			}
+			story := out.String()
+			for line := range strings.Lines(story) {
+				if !aligned.MatchString(strings.TrimSuffix(line, "\n")) {
+					t.Errorf("not aligned: %s", line)
+				}
+			}
+			for _, want := range append(wants(f),
+				"bot → server  <receipt type=server-error id=3EB0C0FFEE",
+				"<rmr jid=447700900123@s.whatsapp.net from_me=false>",
+				"_n.enc: 410 Gone",
+				f.story, f.advice, "right: this is how it has to go",
+			) {
+				if !strings.Contains(story, want) {
+					t.Errorf("there is no %q", want)
+				}
+			}
+			if strings.Contains(story, "oh=") || strings.Contains(story, "hash=") {
+				t.Error("a query was printed")
+			}
+			if t.Failed() {
+				t.Logf("the story was\n%s", story)
+			}
+		})
+	}
+}
+
+// wants returns what the story of a fault has to tell besides what all have in common.
+func wants(f fault) (wants []string) {
+	switch {
+	case f.name == "rejected":
+		wants = append(wants, "server → bot  <ack type=server-error id=3EB0C0FFEE from=15550000001@s.whatsapp.net error=479>")
+	case f.name != "cut": // which can break the connection before the ack
+		wants = append(wants, "server → bot  <ack type=server-error id=3EB0C0FFEE")
+	}
+	if f.name != "rejected" {
+		wants = append(wants, "server → bot  <notification type=mediaretry id=3EB0C0FFEE")
+	}
+	if f.cause != nil {
+		wants = append(wants, "reupload.Cause: "+f.cause.Error())
+	}
+	if f.cause == nil || f.late {
+		wants = append(wants, "_n.enc: 200 OK", ": equal")
+	}
+	switch f.name {
+	case "error-node":
+		wants = append(wants, "<error code=2>")
+	case "offline":
+		wants = append(wants, "told when nobody waited", "no other request was sent", "1 asked, 1 healed, 1 late")
+	case "cut":
+		wants = append(wants, "the connection breaks")
+	case "bad-iv":
+		wants = append(wants, "<enc_iv>16B")
+	}
+	return wants
+}
+
+func TestWrongOutcomeFails(t *testing.T) {
+	t.Parallel()
+	for name, f := range map[string]fault{
+		"healed in place of failed": {answer: wabox.Answer{Result: wabox.Success}, cause: reupload.ErrNotFound},
+		"failed in place of healed": {answer: wabox.Answer{Result: wabox.NotFound}},
+		"another cause":             {answer: wabox.Answer{Result: wabox.NotFound}, cause: reupload.ErrGeneral},
+		"failed before it was late": {answer: wabox.Answer{Result: wabox.NotFound}, cause: reupload.ErrTimeout, late: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, err := newStage(io.Discard, f, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err = s.play(t.Context()); err == nil {
+				t.Error("it passed")
+			}
+		})
+	}
+
+	t.Run("other bytes", func(t *testing.T) {
+		t.Parallel()
+		s := &stage{picture: &wabox.Media{Plaintext: []byte("original")}}
+		if s.judge(download{data: []byte("other")}) == nil {
+			t.Error("it passed")
+		}
+	})
+	t.Run("an error that is not whatsmeow's", func(t *testing.T) {
+		t.Parallel()
+		s := &stage{fault: fault{cause: reupload.ErrNotFound}}
+		if s.judge(download{err: errors.New("some other")}) == nil {
+			t.Error("it passed")
+		}
+	})
+	t.Run("another host", func(t *testing.T) {
+		t.Parallel()
+		s := &stage{fault: fault{cause: reupload.ErrInvalidAnswer}}
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://mmg.whatsapp.net@"+evilHost+"/", nil)
+		_, _ = guard{http.NewFileTransport(http.Dir(t.TempDir())), s}.RoundTrip(req)
+		if err := s.judge(download{}); err == nil || !strings.Contains(err.Error(), evilHost) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestLogKeepsSecrets(t *testing.T) {
+	t.Parallel()
+	f, err := findFault("success")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	s, err := newStage(&out, f, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err = s.play(t.Context()); err != nil {
+		t.Error(err)
+	}
+	story, key := out.String(), s.picture.MediaKey
+	if !strings.Contains(story, "  log         DEBUG Recv: ") || !strings.Contains(story, "Reupload: ") {
+		t.Error("the log is not there")
+	}
+	for _, secret := range []string{
+		"oh=", "hash=", hex.EncodeToString(key), base64.StdEncoding.EncodeToString(key), base64.URLEncoding.EncodeToString(key),
+	} {
+		if strings.Contains(strings.ToLower(story), strings.ToLower(secret)) {
+			t.Errorf("%q was printed", secret)
+		}
+	}
+	if t.Failed() {
+		t.Logf("the story was\n%s", story)
+	}
+}
+
+func TestUnknownFault(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	if err := run(t.Context(), &out, "no-such-fault", false); !errors.Is(err, errUnknownFault) || out.Len() > 0 {
+		t.Errorf("got %v, and %q", err, out.String())
+	}
+	list := listOfFaults()
+	for _, f := range faults {
+		if !strings.Contains(list, f.name+" ") {
+			t.Errorf("%s is not in the list", f.name)
+		}
+	}
+}
+
+func TestRedact(t *testing.T) {
+	t.Parallel()
+	const line = `Get "https://mmg.whatsapp.net/v/x.enc?oh=1&oe=2&hash=3": EOF`
+	if got := redact(line); got != `Get "https://mmg.whatsapp.net/v/x.enc?…": EOF` {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestNothingIsPrintedAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	n := newNarrator(&out)
+	n.end()
+	n.say("bot", "too late")
+	if out.Len() > 0 {
+		t.Errorf("got %s", out.String())
+	}
+}
