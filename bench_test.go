@@ -3,6 +3,7 @@ package reupload_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/http"
 	"runtime"
 	"slices"
@@ -10,8 +11,10 @@ import (
 	"time"
 
 	"go.mau.fi/whatsmeow"
+	"go.mau.fi/whatsmeow/proto/waCommon"
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/proto/waMmsRetry"
+	"go.mau.fi/whatsmeow/proto/waWeb"
 	"go.mau.fi/whatsmeow/types/events"
 	"google.golang.org/protobuf/proto"
 
@@ -206,6 +209,34 @@ func (bot *handMadeBot) download(b *testing.B, m *wabox.Media) ([]byte, error) {
 	}
 	img.DirectPath = retry.DirectPath
 	return bot.client.Download(b.Context(), img)
+}
+
+// A history sync of 100,000 media messages, against what whatsmeow itself takes to parse them for a bot.
+func BenchmarkHistorySync(b *testing.B) {
+	r := newUnregisteredRig(b)
+	r.register(&reupload.Options{Index: reupload.NewMemoryIndex(200_000)})
+	const n = 100_000
+	messages := make([]*waWeb.WebMessageInfo, n)
+	for i := range messages {
+		m := image(0)
+		m.FileEncSHA256 = fmt.Appendf(nil, "%032d", i)
+		messages[i] = &waWeb.WebMessageInfo{
+			Key:         &waCommon.MessageKey{ID: proto.String(fmt.Sprintf("3EB0%018d", i)), RemoteJID: proto.String(aGroup.String())},
+			Participant: proto.String(bob.String()),
+			Message:     &waE2E.Message{ImageMessage: m},
+		}
+	}
+	evt := &events.HistorySync{Data: history(aGroup, messages...)}
+	handlers := r.client.DangerousInternals() //lint:ignore SA1019 there is no other way to a handler without a network
+	parse := func() {
+		for _, m := range messages {
+			if _, err := r.client.ParseWebMessage(aGroup, m); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	new(contest).run(b, func() { handlers.DispatchEvent(evt) }, parse)
+	b.ReportMetric(n, "messages")
 }
 
 // Sealing a request and opening its answer, against whatsmeow. Its sealing half is not exported, so that the comparison is

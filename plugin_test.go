@@ -10,6 +10,7 @@ import (
 
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/types/events"
 
 	"github.com/whatsmeow-plugins/reupload"
@@ -133,4 +134,44 @@ func TestTwoFilesOfOneMessageOverABreak(t *testing.T) {
 	downloads.Wait()
 	r.asked(4)
 	next[*events.Disconnected](r)
+}
+
+func TestPanicInOnReuploadIsContained(t *testing.T) {
+	t.Parallel()
+	called := make(chan struct{}, 2)
+	r := newRig(t, &reupload.Options{OnReupload: func(reupload.Reupload) {
+		called <- struct{}{}
+		panic("the bot's own fault")
+	}})
+	for range 2 {
+		r.heals(r.receivePicture())
+		<-called
+	}
+	waitFor(r, func() bool { return r.log.count("ERROR", "Panic in Options.OnReupload") == 2 })
+}
+
+func TestOnReuploadCanClose(t *testing.T) {
+	t.Parallel()
+	closed := make(chan struct{})
+	var r *rig
+	r = newRig(t, &reupload.Options{OnReupload: func(reupload.Reupload) {
+		r.plugin.Close()
+		close(closed)
+	}})
+	r.heals(r.receivePicture())
+	<-closed
+	if err := r.plugin.Remember(t.Context(), carrierInfo(alice, alice), &waE2E.Message{ImageMessage: image(1)}); !errors.Is(err, reupload.ErrClosed) {
+		t.Errorf("Remember after Close: %v", err)
+	}
+}
+
+func TestRememberRefusesWhatNamesNoMessage(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	nowhere := carrierInfo(types.EmptyJID, alice)
+	for _, info := range []*types.MessageInfo{nil, {}, nowhere} {
+		if err := r.plugin.Remember(t.Context(), info, &waE2E.Message{ImageMessage: image(1)}); !errors.Is(err, reupload.ErrInvalidRequest) {
+			t.Errorf("%v: %v", info, err)
+		}
+	}
 }

@@ -43,6 +43,7 @@ type Account struct {
 	offline   bool
 	loggedOut bool
 	outbox    outbox
+	groups    map[types.JID]group
 	changed   chan struct{} // closed, and replaced, when something happens that a Wait method can wait for
 }
 

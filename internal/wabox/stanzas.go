@@ -57,6 +57,14 @@ func (a *Account) answer(id string, iq *waBinary.Node) waBinary.Node {
 		}
 	case namespace == "w:m" && query.Tag == "media_conn":
 		result.Content = []waBinary.Node{a.box.cdn.mediaConn()}
+	case namespace == "w:g2" && query.Tag == "query":
+		jid, _ := iq.Attrs["to"].(types.JID)
+		if info, ok := a.groupInfo(jid); ok {
+			result.Content = []waBinary.Node{info}
+		} else {
+			result.Attrs["type"] = "error"
+			result.Content = []waBinary.Node{{Tag: "error", Attrs: waBinary.Attrs{"code": "404", "text": "item-not-found"}}}
+		}
 	case namespace == "privacy":
 		result.Content = []waBinary.Node{{Tag: "privacy"}}
 	}
