@@ -18,7 +18,7 @@ const groupQueryTimeout = 5 * time.Second
 // group that is addressed by LIDs is answered NOT_FOUND.
 func (s *sender) addresses(ctx context.Context, req Request) []address {
 	device := s.client.Store
-	ownPN, ownLID := s.ownID(), device.GetLID().ToNonAD()
+	ownPN, ownLID := s.own()
 	lidFirst := device.LIDMigrationTimestamp > 0
 
 	byPN := address{ownPN, s.inForm(ctx, req.Chat, types.DefaultUserServer), s.inForm(ctx, req.Participant, types.DefaultUserServer)}
@@ -65,13 +65,13 @@ func (s *sender) inForm(ctx context.Context, jid types.JID, server string) types
 		return jid
 	}
 	device := s.client.Store
-	switch jid.User {
-	case device.GetJID().User:
-		if lid := device.GetLID(); !lid.IsEmpty() {
-			return lid.ToNonAD()
+	switch pn, lid := s.own(); jid.User {
+	case pn.User:
+		if !lid.IsEmpty() {
+			return lid
 		}
-	case device.GetLID().User:
-		return s.ownID()
+	case lid.User:
+		return pn
 	}
 	if device.LIDs == nil {
 		return jid

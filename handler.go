@@ -32,7 +32,7 @@ func (p *Plugin) handle(rawEvt any) bool {
 	case *events.Connected:
 		p.online()
 	case *events.LoggedOut:
-		p.pending.failAll(whatsmeow.ErrNotLoggedIn)
+		p.loggedOut()
 	}
 	return true
 }
@@ -49,14 +49,33 @@ func (p *Plugin) tapped(node *waBinary.Node) {
 		if isAckOf(node, "server-error") {
 			p.pending.deliverAck(node)
 		}
+	case "stream:error", "failure": // seen here before whatsmeow stops reconnecting and forgets the account
+		if isLogout(node) {
+			p.loggedOut()
+		}
 	case "success": // the first node after a login, before any message
 		p.online()
 	}
 }
 
 func (p *Plugin) online() {
+	p.sender.identify()
 	p.sender.wasOnline.Store(true)
 	p.wrapMediaClient()
+}
+
+func (p *Plugin) loggedOut() {
+	p.sender.identity.Store(nil)
+	p.pending.failAll(whatsmeow.ErrNotLoggedIn)
+}
+
+// isLogout tells whether a <stream:error> or <failure> unlinks the device, as whatsmeow decides it.
+func isLogout(node *waBinary.Node) bool {
+	if node.Tag == "failure" {
+		return events.ConnectFailureReason(node.AttrGetter().OptionalInt("reason")).IsLoggedOut()
+	}
+	conflict := node.GetChildByTag("conflict")
+	return node.Attrs["code"] == "401" && conflict.Attrs["type"] == "device_removed"
 }
 
 func (p *Plugin) contain(where string) {
@@ -96,7 +115,7 @@ func (p *Plugin) answeredLate(a answer) {
 			e.DirectPath = result.DirectPath
 			p.index.put(p.root, []Entry{e})
 		}
-		p.settled(e, result, nil, true)
+		p.report(e, result, nil, true, p.record(e, result, nil, true))
 		return
 	}
 	p.log.Debugf("Ignoring an answer for %s that nobody waits for", a.id)

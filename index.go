@@ -129,12 +129,11 @@ func (x *MemoryIndex) put(owner unique.Handle[types.JID], e *Entry) {
 
 // ByFile implements [Index]. It returns at most 16 entries and never fails.
 func (x *MemoryIndex) ByFile(_ context.Context, account types.JID, fileEncSHA256 []byte) ([]Entry, error) {
-	owner := unique.Make(account)
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	var found []Entry
 	for slot := *x.fileHead(fileEncSHA256); slot != 0; slot = x.at(slot).nextFile {
-		if r := x.at(slot); r.account == owner && r.isFile(fileEncSHA256) {
+		if r := x.at(slot); r.account.Value() == account && r.isFile(fileEncSHA256) {
 			found = append(found, x.entry(slot))
 		}
 	}
@@ -143,12 +142,11 @@ func (x *MemoryIndex) ByFile(_ context.Context, account types.JID, fileEncSHA256
 
 // ByMessage implements [Index]. It never fails.
 func (x *MemoryIndex) ByMessage(_ context.Context, account types.JID, id types.MessageID) ([]Entry, error) {
-	owner := unique.Make(account)
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	var found []Entry
 	for slot := *x.idHead(id); slot != 0; slot = x.at(slot).nextID {
-		if r := x.at(slot); r.account == owner && r.id == id {
+		if r := x.at(slot); r.account.Value() == account && r.id == id {
 			found = append(found, x.entry(slot))
 		}
 	}

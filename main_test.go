@@ -43,8 +43,9 @@ func lingering() (left []string) {
 	for range 100 {
 		left = nil
 		for _, stack := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")[1:] {
-			// whatsmeow keeps this one for a minute after the last history sync.
-			if !strings.Contains(stack, "handleHistorySyncNotificationLoop") {
+			// whatsmeow keeps the first for a minute after the last history sync. The second waits for ever if a frame arrives
+			// while the client disconnects.
+			if !strings.Contains(stack, "handleHistorySyncNotificationLoop") && !strings.Contains(stack, "(*FrameSocket).frameComplete") {
 				left = append(left, stack)
 			}
 		}
@@ -256,3 +257,28 @@ func (l *moduleLog) Debugf(msg string, args ...any) { l.add("DEBUG", l.module, m
 func (l *moduleLog) Infof(msg string, args ...any)  { l.add("INFO", l.module, msg, args) }
 func (l *moduleLog) Warnf(msg string, args ...any)  { l.add("WARN", l.module, msg, args) }
 func (l *moduleLog) Errorf(msg string, args ...any) { l.add("ERROR", l.module, msg, args) }
+
+// until polls for what must come.
+func until(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: never", what)
+		}
+	}
+}
+
+// blobsDeleted waits until whatsmeow has deleted the blobs of n history syncs. It does that in its own time, with the media
+// client that Close puts back.
+func (r *rig) blobsDeleted(n int) {
+	r.Helper()
+	until(r, "the blobs are deleted", func() bool {
+		deleted := 0
+		for _, asked := range r.box.Asked() {
+			if asked.Method == http.MethodDelete {
+				deleted++
+			}
+		}
+		return deleted == n
+	})
+}

@@ -360,6 +360,7 @@ func TestHistorySyncHeals(t *testing.T) {
 		if req.ID != id || req.Chat != c.chat || req.Participant != c.participant || req.FromMe != fmt.Sprint(c.fromMe) {
 			t.Errorf("%v: asked for %s in %s of %s, from me: %s", c, req.ID, req.Chat, req.Participant, req.FromMe)
 		}
+		r.blobsDeleted(i + 1)
 	}
 }
 

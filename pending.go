@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.mau.fi/whatsmeow"
@@ -22,8 +23,11 @@ type pending struct {
 
 	// keep stores a new path before anyone is told of it. It must take bounded time.
 	keep func(Entry)
-	// settled is told how each flight ended. It must not block. Late means that its callers had been told otherwise before.
-	settled func(e Entry, r Result, err error, late bool)
+	// record notes how a flight ended, and tells whether that is news. It must not block. Late means that its callers had
+	// been told otherwise before.
+	record func(e Entry, r Result, err error, late bool) (isNews bool)
+	// report tells the bot and the log.
+	report func(e Entry, r Result, err error, late, isNews bool)
 
 	flying  sync.WaitGroup
 	mu      sync.Mutex
@@ -41,7 +45,8 @@ type flight struct {
 
 	callers  int // guarded by pending.mu, as are the next two
 	ended    bool
-	standing *reading // the best of the attempts so far, if there were any
+	unsent   atomic.Bool // no receipt is on its way that the server may have
+	standing *reading    // the best of the attempts so far, if there were any
 
 	done    chan struct{} // closed when the outcome is set
 	outcome reading
@@ -124,9 +129,9 @@ func (p *pending) leave(f *flight) {
 }
 
 // end takes a flight off the list and tells its callers. Only the first end of a flight counts. It needs p.mu.
-func (p *pending) end(f *flight, r reading) bool {
+func (p *pending) end(f *flight, r reading) {
 	if f.ended {
-		return false
+		return
 	}
 	f.ended, f.outcome = true, r
 	id := f.entry.MessageID
@@ -135,16 +140,20 @@ func (p *pending) end(f *flight, r reading) bool {
 		delete(p.flights, id)
 	}
 	close(f.done)
-	return true
 }
 
+// finish ends a flight, or notes what came after its end. What it has found out is recorded before its callers go on.
 func (p *pending) finish(f *flight, r reading) {
 	p.mu.Lock()
-	first := p.end(f, r)
-	p.mu.Unlock()
-	if first || r.err == nil {
-		p.settled(f.entry, r.result, r.err, !first)
+	late := f.ended
+	if late && r.err != nil {
+		p.mu.Unlock()
+		return
 	}
+	isNews := p.record(f.entry, r.result, r.err, late)
+	p.end(f, r)
+	p.mu.Unlock()
+	p.report(f.entry, r.result, r.err, late, isNews)
 }
 
 // fly is the life of a flight.
@@ -168,7 +177,7 @@ func (p *pending) fly(ctx context.Context, f *flight) {
 		select {
 		case <-f.done:
 		case <-time.After(stuckPause):
-			p.finish(f, p.standing(f, context.Cause(ctx)))
+			p.finish(f, p.standing(f, f.cause(ctx)))
 		}
 	})
 	defer stop()
@@ -220,6 +229,15 @@ func (p *pending) request(ctx context.Context, f *flight) reading {
 	return p.standing(f, nil)
 }
 
+// cause returns why a flight's context has ended.
+func (f *flight) cause(ctx context.Context) error {
+	err := context.Cause(ctx)
+	if err == ErrTimeout && f.unsent.Load() {
+		err = fmt.Errorf("%w: %w", err, whatsmeow.ErrNotConnected)
+	}
+	return err
+}
+
 // standing returns what the attempts of a flight have brought so far, or an error if none has ended.
 func (p *pending) standing(f *flight, otherwise error) reading {
 	p.mu.Lock()
@@ -237,7 +255,9 @@ func (p *pending) attempt(ctx context.Context, f *flight, addr address) reading 
 		<-f.acks // of an earlier attempt
 	}
 	for {
+		f.unsent.Store(true)
 		d, err := p.sender.send(ctx, f.entry.Request, addr, f.cipher)
+		f.unsent.Store(err != nil)
 		r := reading{err: err}
 		if err == nil || err == errInterrupted {
 			r = p.await(ctx, f, d, err == errInterrupted)
@@ -255,6 +275,8 @@ const (
 	resendPause = 500 * time.Millisecond
 	// repeatPause is how long an answer that may be a mere repetition has to wait for a better one.
 	repeatPause = 2 * time.Second
+	// watchPause is how often it is seen whether whatsmeow still means to reconnect: nobody is told when the bot disconnects.
+	watchPause = 250 * time.Millisecond
 	// stuckPause is how long after its time-out a flight that cannot end by itself is ended.
 	stuckPause = 250 * time.Millisecond
 )
@@ -265,6 +287,10 @@ func (p *pending) await(ctx context.Context, f *flight, d delivery, interrupted 
 	var repeated reading
 	var settle, resend <-chan time.Time
 	for {
+		var watch <-chan time.Time
+		if f.unsent.Store(interrupted); interrupted {
+			watch = time.After(watchPause)
+		}
 		var nextLogin <-chan struct{}
 		if interrupted && resend == nil {
 			nextLogin = d.nextLogin
@@ -296,11 +322,11 @@ func (p *pending) await(ctx context.Context, f *flight, d delivery, interrupted 
 		case <-resend:
 			return reading{err: errInterrupted}
 		case <-ctx.Done():
-			err := context.Cause(ctx)
-			if interrupted {
-				err = fmt.Errorf("%w: %w", err, whatsmeow.ErrNotConnected)
+			return reading{err: f.cause(ctx)}
+		case <-watch:
+			if !p.sender.reconnecting() {
+				return reading{err: whatsmeow.ErrNotConnected}
 			}
-			return reading{err: err}
 		}
 		if isAckOf(ack, "server-error") {
 			if err := ackError(ack); err != nil {

@@ -122,7 +122,8 @@ func Register(client *whatsmeow.Client, opts *Options) (*Plugin, error) {
 		slots:   make(chan struct{}, defaultTo(opts.MaxInFlight, 32)),
 		root:    p.root,
 		keep:    func(e Entry) { p.index.put(context.WithoutCancel(p.root), []Entry{e}) },
-		settled: p.settled,
+		record:  p.record,
+		report:  p.report,
 		flights: make(map[types.MessageID][]*flight),
 	}
 
@@ -133,6 +134,7 @@ func Register(client *whatsmeow.Client, opts *Options) (*Plugin, error) {
 	if handlers > 0 {
 		p.log.Warnf("%d event handlers were added before Register: what they download is not remembered yet; call Register first", handlers)
 	}
+	p.sender.identify()
 	p.sender.wasOnline.Store(client.IsLoggedIn())
 	p.handlerID = client.AddEventHandlerWithSuccessStatus(p.handle)
 	p.wrapping.Lock()
@@ -279,24 +281,26 @@ func Cause(err error) error {
 	return cause
 }
 
-// settled remembers how a request ended, and tells the bot of a new path.
-func (p *Plugin) settled(e Entry, r Result, err error, late bool) {
-	isNews := p.memory.settle(e.MessageID, r, err, late)
+// record remembers how a request ended, and tells whether that is news.
+func (p *Plugin) record(e Entry, r Result, err error, late bool) (isNews bool) {
+	isNews = p.memory.settle(e.MessageID, r, err, late)
+	if isNews && late {
+		p.stats.late.Add(1)
+	}
+	return isNews
+}
+
+// report tells the log how a request ended, and the bot of a new path.
+func (p *Plugin) report(e Entry, r Result, err error, late, isNews bool) {
 	switch {
 	case err != nil:
 		p.log.Debugf("No re-upload of %s in %s: %v", e.MessageID, e.Chat, err)
 	case r.DirectPath == "":
 		p.log.Debugf("No re-upload of %s in %s: the phone answered %v", e.MessageID, e.Chat, r.Status)
-	case late:
+	case late && isNews:
 		p.log.Infof("A late answer has brought %s in %s back", e.MessageID, e.Chat)
 	}
-	if !isNews {
-		return
-	}
-	if late {
-		p.stats.late.Add(1)
-	}
-	if p.notify != nil {
+	if isNews && p.notify != nil {
 		told := Reupload{Request: e.Request, Result: r, FileEncSHA256: e.FileEncSHA256, Late: late, At: time.Now()}
 		go func() {
 			defer p.contain("Options.OnReupload")

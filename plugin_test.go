@@ -147,7 +147,7 @@ func TestPanicInOnReuploadIsContained(t *testing.T) {
 		r.heals(r.receivePicture())
 		<-called
 	}
-	waitFor(r, func() bool { return r.log.count("ERROR", "Panic in Options.OnReupload") == 2 })
+	until(t, "both are in the log", func() bool { return r.log.count("ERROR", "Panic in Options.OnReupload") == 2 })
 }
 
 func TestOnReuploadCanClose(t *testing.T) {

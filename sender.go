@@ -16,7 +16,8 @@ type sender struct {
 	client    *whatsmeow.Client
 	tap       *tap // nil if there is none
 	sent      atomic.Uint64
-	wasOnline atomic.Bool // a login has been seen, so that whatsmeow reconnects by itself
+	identity  atomic.Pointer[identity] // of the account, nil after a logout
+	wasOnline atomic.Bool              // a login has been seen, so that whatsmeow reconnects by itself
 }
 
 // internals opens what whatsmeow exports under protest: the node sender, the acks, the state of the connection.
@@ -87,11 +88,28 @@ func (s *sender) reconnecting() bool {
 
 // ownID returns the account's phone-number JID without device part, which is empty if the client is not logged in.
 func (s *sender) ownID() types.JID {
-	return s.client.Store.GetJID().ToNonAD()
+	pn, _ := s.own()
+	return pn
+}
+
+// An identity is the account's phone-number JID and LID, without device part.
+type identity struct{ pn, lid types.JID }
+
+// identify reads who the account is. whatsmeow changes that without a lock when it is logged out.
+func (s *sender) identify() {
+	s.identity.Store(&identity{s.client.Store.GetJID().ToNonAD(), s.client.Store.GetLID().ToNonAD()})
+}
+
+// own returns the identity, which is empty if the client is not logged in.
+func (s *sender) own() (pn, lid types.JID) {
+	if id := s.identity.Load(); id != nil {
+		return id.pn, id.lid
+	}
+	return types.EmptyJID, types.EmptyJID
 }
 
 // isOwn tells whether a JID is this account, by phone number or LID.
 func (s *sender) isOwn(jid types.JID) bool {
-	pn, lid := s.client.Store.GetJID(), s.client.Store.GetLID()
+	pn, lid := s.own()
 	return jid.User != "" && (jid.User == pn.User && jid.Server == pn.Server || jid.User == lid.User && jid.Server == lid.Server)
 }

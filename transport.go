@@ -73,7 +73,12 @@ func (t *transport) CloseIdleConnections() {
 // A directPath is a direct path cut at the question mark, as it can be taken from a URL without copying.
 type directPath struct{ path, query string }
 
-func (d directPath) String() string { return d.path + "?" + d.query }
+func (d directPath) String() string {
+	if d.query == "" {
+		return d.path
+	}
+	return d.path + "?" + d.query
+}
 
 // A download is what whatsmeow's download URL says:
 //
@@ -101,7 +106,7 @@ func parseDownload(req *http.Request) (download, bool) {
 		return download{}, false
 	}
 	return download{
-		path:   directPath{req.URL.Path, query},
+		path:   directPath{req.URL.EscapedPath(), query},
 		hash:   hash,
 		suffix: req.URL.RawQuery[len(query)+1:],
 	}, true
@@ -109,7 +114,7 @@ func parseDownload(req *http.Request) (download, bool) {
 
 func pathOf(u *url.URL) directPath {
 	query, _, _ := cutLast(u.RawQuery, "&hash=")
-	return directPath{u.Path, query}
+	return directPath{u.EscapedPath(), query}
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {

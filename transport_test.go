@@ -260,6 +260,11 @@ func TestReplayThatFailsForAnotherReason(t *testing.T) {
 	r.box.SetStatus(path, 0, "")
 	r.heals(p)
 	r.asked(1)
+	visits := r.box.Hits(p.DirectPath)
+	r.heals(p)
+	if r.box.Hits(p.DirectPath) != visits {
+		t.Error("the dead path was visited again")
+	}
 }
 
 func TestWrongBytesUnderTheNewPath(t *testing.T) {
@@ -300,20 +305,10 @@ func TestOneReceiptForManyDownloads(t *testing.T) {
 	if _, err := r.phone.WaitRequests(r.ctx(), 1); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(r, func() bool { return r.plugin.Stats().Failed == 50 })
+	until(t, "all have failed", func() bool { return r.plugin.Stats().Failed == 50 })
 	close(hold)
 	downloads.Wait()
 	r.asked(1)
-}
-
-// waitFor polls for what must become true.
-func waitFor(r *rig, cond func() bool) {
-	r.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			r.Fatal("it never became true")
-		}
-	}
 }
 
 func TestForwardsAreAskedNewestFirst(t *testing.T) {
@@ -466,7 +461,7 @@ func TestContextEndsTheWait(t *testing.T) {
 	if err == nil || !errors.Is(err, context.Canceled) && !errors.Is(reupload.Cause(err), context.Canceled) {
 		t.Errorf("error %v, cause %v", err, reupload.Cause(err))
 	}
-	waitFor(r, func() bool { return r.plugin.Stats().Waiting == 0 })
+	until(t, "nobody waits", func() bool { return r.plugin.Stats().Waiting == 0 })
 }
 
 func TestProxyIsNeverBypassed(t *testing.T) {
