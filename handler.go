@@ -12,8 +12,9 @@ import (
 	"go.mau.fi/whatsmeow/types/events"
 )
 
-// historyBatch is how many entries of a history sync are given to the index at once.
-const historyBatch = 1000
+// historyBatch is how many entries of a history sync are given to the index at once. A database takes less for a row of a large
+// batch, and must take this many in indexTimeout.
+const historyBatch = 5000
 
 // handle is the plugin's event handler.
 func (p *Plugin) handle(rawEvt any) bool {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unique"
 
 	"go.mau.fi/whatsmeow/types"
 )
@@ -30,13 +29,17 @@ type Entry struct {
 // entries. All methods can be called concurrently. The plugin bounds the time of every call through its context and works
 // on without an index that fails, so a method returns an error rather than waiting for long.
 type Index interface {
-	// Put remembers entries, each under its account, message id and file. An entry that is there already is replaced,
-	// except that a newer one (by Timestamp) stays, and that an empty DirectPath does not erase one that is known.
-	// Each entry's Request has been checked, and belongs to the index from then on.
+	// Put remembers entries, each under its account, message id and file. Of one that is there already, it replaces the
+	// DirectPath if the new one is not empty, and the rest unless
+	//   - the entry that is there is newer (by Timestamp, in whole seconds), or
+	//   - its Timestamp is known and its chat or participant is another: anyone can send a message with an id and a file
+	//     that were there before, and must not be able to replace what is known of somebody else's.
+	// Each entry's Request has been checked. The byte slices of the entries belong to the index from then on. After an
+	// error the entries may or may not be remembered.
 	Put(ctx context.Context, account types.JID, entries []Entry) error
 	// ByFile returns the entries of a file, the newest message first. There may be a limit, of 16 or more.
 	ByFile(ctx context.Context, account types.JID, fileEncSHA256 []byte) ([]Entry, error)
-	// ByMessage returns the entries with a message id, the newest first.
+	// ByMessage returns the entries with a message id, the newest first. There may be a limit, of 256 or more.
 	ByMessage(ctx context.Context, account types.JID, id types.MessageID) ([]Entry, error)
 }
 
@@ -62,21 +65,62 @@ type MemoryIndex struct {
 	files   []uint32
 	ids     []uint32
 	renewed map[uint32]string // direct paths, by slot: few entries ever have one
+	jids    jidTable
 }
 
 var _ Index = (*MemoryIndex)(nil)
 
 const chunkSize = 1024
 
-// A record is an Entry in 128 bytes. JIDs are few and come often, so the runtime keeps one of each.
+// unknownTime is the time of a message of which it is not known.
+var unknownTime = time.Time{}.Unix()
+
+// A record is an Entry in 128 bytes, which are two lines of a cache.
 type record struct {
-	account, chat, participant unique.Handle[types.JID]
 	id                         string // empty: the slot is free
+	seconds                    int64  // unix, or unknownTime
 	mediaKey                   [mediaKeySize]byte
 	file                       [32]byte
-	seconds                    int64 // unix; unknown: the zero time's
-	nextFile, nextID           uint32
+	account, chat, participant uint32 // in the table of JIDs
+	idHash, fileHash           uint32
+	nextID, nextFile           uint32
 	fromMe, hasFile            bool
+	_                          [8]byte
+}
+
+// A jidTable numbers JIDs, which are few and come often. It forgets those that no record has any more.
+type jidTable struct {
+	numbers map[types.JID]uint32
+	jids    []types.JID
+	uses    []int
+	free    []uint32
+}
+
+// use returns the number of a JID for one more record.
+func (t *jidTable) use(jid types.JID) uint32 {
+	n, known := t.numbers[jid]
+	if !known {
+		jid.User, jid.Server = strings.Clone(jid.User), strings.Clone(jid.Server) // they may be parts of something large
+		if last := len(t.free) - 1; last >= 0 {
+			n, t.free = t.free[last], t.free[:last]
+			t.jids[n] = jid
+		} else {
+			n = uint32(len(t.jids))
+			t.jids, t.uses = append(t.jids, jid), append(t.uses, 0)
+		}
+		t.numbers[jid] = n
+	}
+	t.uses[n]++
+	return n
+}
+
+// drop takes a use of a JID back.
+func (t *jidTable) drop(n uint32) {
+	if t.uses[n]--; t.uses[n] == 0 {
+		delete(t.numbers, t.jids[n])
+		t.jids[n] = types.EmptyJID
+		t.free = append(t.free, n)
+	}
 }
 
 // NewMemoryIndex returns an empty index for up to capacity files, of about 180 bytes each. The capacity defaults to
@@ -86,6 +130,7 @@ func NewMemoryIndex(capacity int) *MemoryIndex {
 		capacity = DefaultMemoryCapacity
 	}
 	x := &MemoryIndex{seed: maphash.MakeSeed(), limit: capacity, next: 1, renewed: make(map[uint32]string)}
+	x.jids.numbers = make(map[types.JID]uint32)
 	x.rehash(64)
 	return x
 }
@@ -99,41 +144,56 @@ func (x *MemoryIndex) Len() int {
 
 // Put implements [Index]. It never fails.
 func (x *MemoryIndex) Put(_ context.Context, account types.JID, entries []Entry) error {
-	owner := unique.Make(account)
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	owner := x.jids.use(account)
 	for i := range entries {
 		x.put(owner, &entries[i])
 	}
+	x.jids.drop(owner)
 	return nil
 }
 
-func (x *MemoryIndex) put(owner unique.Handle[types.JID], e *Entry) {
-	slot := x.find(owner, e)
-	if slot == 0 {
-		slot = x.allocate(owner, e)
-	} else if e.Timestamp.Unix() < x.at(slot).seconds {
-		if e.DirectPath != "" {
-			x.renewed[slot] = e.DirectPath
-		}
-		return
+func (x *MemoryIndex) put(owner uint32, e *Entry) {
+	id, file := x.hashID(e.MessageID), uint32(0)
+	if e.FileEncSHA256 != nil {
+		file = x.hashFile(e.FileEncSHA256)
 	}
-	r := x.at(slot)
-	r.chat, r.participant = unique.Make(e.Chat), unique.Make(e.Participant)
-	r.fromMe, r.seconds = e.IsFromMe, e.Timestamp.Unix()
-	copy(r.mediaKey[:], e.MediaKey)
+	slot := x.find(owner, e, id)
+	isNew := slot == 0
+	if isNew {
+		slot = x.allocate(owner, e, id, file)
+	}
 	if e.DirectPath != "" {
 		x.renewed[slot] = strings.Clone(e.DirectPath)
 	}
+	r := x.at(slot)
+	if !isNew {
+		if !x.yields(r, e) {
+			return
+		}
+		x.jids.drop(r.chat)
+		x.jids.drop(r.participant)
+	}
+	r.chat, r.participant = x.jids.use(e.Chat), x.jids.use(e.Participant)
+	r.fromMe, r.seconds = e.IsFromMe, e.Timestamp.Unix()
+	copy(r.mediaKey[:], e.MediaKey)
+}
+
+// yields tells whether what is known of a message is replaced by an entry, see [Index].
+func (x *MemoryIndex) yields(r *record, e *Entry) bool {
+	same := x.jids.jids[r.chat] == e.Chat && x.jids.jids[r.participant] == e.Participant
+	return e.Timestamp.Unix() >= r.seconds && (same || r.seconds == unknownTime)
 }
 
 // ByFile implements [Index]. It returns at most 16 entries and never fails.
 func (x *MemoryIndex) ByFile(_ context.Context, account types.JID, fileEncSHA256 []byte) ([]Entry, error) {
+	hash := x.hashFile(fileEncSHA256)
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	var found []Entry
-	for slot := *x.fileHead(fileEncSHA256); slot != 0; slot = x.at(slot).nextFile {
-		if r := x.at(slot); r.account.Value() == account && r.isFile(fileEncSHA256) {
+	for slot := *x.fileHead(hash); slot != 0; slot = x.at(slot).nextFile {
+		if r := x.at(slot); r.fileHash == hash && r.isFile(fileEncSHA256) && x.jids.jids[r.account] == account {
 			found = append(found, x.entry(slot))
 		}
 	}
@@ -142,11 +202,12 @@ func (x *MemoryIndex) ByFile(_ context.Context, account types.JID, fileEncSHA256
 
 // ByMessage implements [Index]. It never fails.
 func (x *MemoryIndex) ByMessage(_ context.Context, account types.JID, id types.MessageID) ([]Entry, error) {
+	hash := x.hashID(id)
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	var found []Entry
-	for slot := *x.idHead(id); slot != 0; slot = x.at(slot).nextID {
-		if r := x.at(slot); r.account.Value() == account && r.id == id {
+	for slot := *x.idHead(hash); slot != 0; slot = x.at(slot).nextID {
+		if r := x.at(slot); r.idHash == hash && r.id == id && x.jids.jids[r.account] == account {
 			found = append(found, x.entry(slot))
 		}
 	}
@@ -175,27 +236,27 @@ func (x *MemoryIndex) entry(slot uint32) Entry {
 	e := Entry{
 		Request: Request{
 			MessageID:   r.id,
-			Chat:        r.chat.Value(),
+			Chat:        x.jids.jids[r.chat],
 			MediaKey:    secrets[:mediaKeySize:mediaKeySize],
 			IsFromMe:    r.fromMe,
-			Participant: r.participant.Value(),
+			Participant: x.jids.jids[r.participant],
 		},
 		DirectPath: x.renewed[slot],
 	}
 	if r.hasFile {
 		e.FileEncSHA256 = secrets[mediaKeySize:]
 	}
-	if unknown := (time.Time{}).Unix(); r.seconds != unknown {
+	if r.seconds != unknownTime {
 		e.Timestamp = time.Unix(r.seconds, 0)
 	}
 	return e
 }
 
 // find returns the slot of an entry's account, message id and file, or 0.
-func (x *MemoryIndex) find(owner unique.Handle[types.JID], e *Entry) uint32 {
-	for slot := *x.idHead(e.MessageID); slot != 0; slot = x.at(slot).nextID {
+func (x *MemoryIndex) find(owner uint32, e *Entry, idHash uint32) uint32 {
+	for slot := *x.idHead(idHash); slot != 0; slot = x.at(slot).nextID {
 		r := x.at(slot)
-		if r.account == owner && r.id == e.MessageID && r.hasFile == (e.FileEncSHA256 != nil) &&
+		if r.idHash == idHash && r.account == owner && r.id == e.MessageID && r.hasFile == (e.FileEncSHA256 != nil) &&
 			(!r.hasFile || r.isFile(e.FileEncSHA256)) {
 			return slot
 		}
@@ -204,16 +265,16 @@ func (x *MemoryIndex) find(owner unique.Handle[types.JID], e *Entry) uint32 {
 }
 
 // allocate makes room for an entry and links it into both tables.
-func (x *MemoryIndex) allocate(owner unique.Handle[types.JID], e *Entry) uint32 {
+func (x *MemoryIndex) allocate(owner uint32, e *Entry, idHash, fileHash uint32) uint32 {
 	if e.FileEncSHA256 != nil {
-		x.trim(owner, e.FileEncSHA256)
+		x.trim(owner, e.FileEncSHA256, fileHash)
 	}
 	slot := x.next
 	if x.slots < x.limit {
 		if x.slots++; (x.slots-1)/chunkSize == len(x.chunks) {
 			x.chunks = append(x.chunks, make([]record, min(chunkSize, x.limit-x.slots+1)))
 		}
-		if x.slots > len(x.ids) {
+		if 2*x.slots > len(x.ids) { // short chains: each record on the way costs a visit to memory
 			x.rehash(2 * len(x.ids))
 		}
 	} else {
@@ -223,7 +284,9 @@ func (x *MemoryIndex) allocate(owner unique.Handle[types.JID], e *Entry) uint32 
 		x.next = 1
 	}
 	r := x.at(slot)
+	x.jids.uses[owner]++
 	r.account, r.id, r.hasFile = owner, strings.Clone(e.MessageID), e.FileEncSHA256 != nil
+	r.idHash, r.fileHash = idHash, fileHash
 	copy(r.file[:], e.FileEncSHA256)
 	x.link(slot)
 	x.count++
@@ -231,10 +294,10 @@ func (x *MemoryIndex) allocate(owner unique.Handle[types.JID], e *Entry) uint32 
 }
 
 // trim forgets the oldest message of a file that has as many as are remembered.
-func (x *MemoryIndex) trim(owner unique.Handle[types.JID], fileEncSHA256 []byte) {
+func (x *MemoryIndex) trim(owner uint32, fileEncSHA256 []byte, fileHash uint32) {
 	var n int
 	var oldest uint32
-	for slot := *x.fileHead(fileEncSHA256); slot != 0; slot = x.at(slot).nextFile {
+	for slot := *x.fileHead(fileHash); slot != 0; slot = x.at(slot).nextFile {
 		if r := x.at(slot); r.account == owner && r.isFile(fileEncSHA256) {
 			if n++; oldest == 0 || r.seconds <= x.at(oldest).seconds {
 				oldest = slot
@@ -248,10 +311,10 @@ func (x *MemoryIndex) trim(owner unique.Handle[types.JID], fileEncSHA256 []byte)
 
 func (x *MemoryIndex) link(slot uint32) {
 	r := x.at(slot)
-	head := x.idHead(r.id)
+	head := x.idHead(r.idHash)
 	r.nextID, *head = *head, slot
 	if r.hasFile {
-		head = x.fileHead(r.file[:])
+		head = x.fileHead(r.fileHash)
 		r.nextFile, *head = *head, slot
 	}
 }
@@ -262,30 +325,34 @@ func (x *MemoryIndex) remove(slot uint32) {
 	if r.id == "" {
 		return
 	}
-	link := x.idHead(r.id)
+	link := x.idHead(r.idHash)
 	for *link != slot {
 		link = &x.at(*link).nextID
 	}
 	*link = r.nextID
 	if r.hasFile {
-		link = x.fileHead(r.file[:])
+		link = x.fileHead(r.fileHash)
 		for *link != slot {
 			link = &x.at(*link).nextFile
 		}
 		*link = r.nextFile
 	}
 	delete(x.renewed, slot)
+	x.jids.drop(r.account)
+	x.jids.drop(r.chat)
+	x.jids.drop(r.participant)
 	*r = record{}
 	x.count--
 }
 
-func (x *MemoryIndex) idHead(id string) *uint32 {
-	return &x.ids[maphash.String(x.seed, id)&uint64(len(x.ids)-1)]
-}
+func (x *MemoryIndex) idHead(hash uint32) *uint32   { return &x.ids[hash&uint32(len(x.ids)-1)] }
+func (x *MemoryIndex) fileHead(hash uint32) *uint32 { return &x.files[hash&uint32(len(x.files)-1)] }
 
-// fileHead hashes the hash once more, since who sends a file can choose bits of it.
-func (x *MemoryIndex) fileHead(fileEncSHA256 []byte) *uint32 {
-	return &x.files[maphash.Bytes(x.seed, fileEncSHA256)&uint64(len(x.files)-1)]
+// The hashes have a seed that nobody knows, since who sends a message chooses its id and bits of its file's hash.
+
+func (x *MemoryIndex) hashID(id string) uint32 { return uint32(maphash.String(x.seed, id)) }
+func (x *MemoryIndex) hashFile(fileEncSHA256 []byte) uint32 {
+	return uint32(maphash.Bytes(x.seed, fileEncSHA256))
 }
 
 // rehash gives both tables size heads, a power of two, and links every record anew, the oldest first.

@@ -51,7 +51,9 @@ type Account struct {
 func (b *Box) NewAccount() *Account { return b.Pair(NewDevice()) }
 
 // Pair makes an account for a device made elsewhere, such as one of whatsmeow's sqlstore. It fills in what pairing does,
-// and keys that are missing; the caller saves it. A device that was paired before, in another box, keeps its addresses.
+// and keys that are missing; the caller saves it, and makes its client only then, for whatsmeow looks whether it is paired
+// when a client is made. A device that has addresses, from another box or because it is a second one of an account, keeps
+// them. A second device is an Account of its own, with a phone that answers for itself.
 func (b *Box) Pair(dev *store.Device) *Account {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -78,7 +80,7 @@ func (b *Box) newAddresses() (id, lid types.JID) {
 	for n := len(b.accounts) + 1; ; n++ {
 		id = types.JID{User: fmt.Sprintf("1555%07d", n), Device: deviceID, Server: types.DefaultUserServer}
 		lid = types.JID{User: fmt.Sprintf("1000%011d", n), Device: deviceID, Server: types.HiddenUserServer}
-		if b.findLocked(id.User) == nil {
+		if !slices.ContainsFunc(b.accounts, func(a *Account) bool { return a.PN.User == id.User }) {
 			return id, lid
 		}
 	}
@@ -122,7 +124,7 @@ func (a *Account) NewClient(log waLog.Logger) *whatsmeow.Client {
 func (a *Account) Configure(cli *whatsmeow.Client) {
 	transport := a.box.Transport()
 	cli.SetMediaHTTPClient(&http.Client{Transport: transport})
-	chat := &http.Client{Transport: accountTransport{transport, a.PN.User}}
+	chat := &http.Client{Transport: accountTransport{transport, a.name()}}
 	cli.SetWebsocketHTTPClient(chat)
 	cli.SetPreLoginHTTPClient(chat)
 }
@@ -133,24 +135,25 @@ const accountHeader = "X-Wabox-Account"
 
 type accountTransport struct {
 	base http.RoundTripper
-	user string
+	name string
 }
 
 func (t accountTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
-	r.Header.Set(accountHeader, t.user)
+	r.Header.Set(accountHeader, t.name)
 	return t.base.RoundTrip(r)
 }
 
-// findAccount returns the account whose user it is, or nil.
-func (b *Box) findAccount(user string) *Account {
+// name tells an account's device from all others.
+func (a *Account) name() string { return deviceName(a.PN.User, uint32(a.device)) }
+
+func deviceName(user string, device uint32) string { return fmt.Sprintf("%s:%d", user, device) }
+
+// findAccount returns the account whose device has a name, or nil.
+func (b *Box) findAccount(name string) *Account {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.findLocked(user)
-}
-
-func (b *Box) findLocked(user string) *Account {
-	if i := slices.IndexFunc(b.accounts, func(a *Account) bool { return a.PN.User == user }); i >= 0 {
+	if i := slices.IndexFunc(b.accounts, func(a *Account) bool { return a.name() == name }); i >= 0 {
 		return b.accounts[i]
 	}
 	return nil

@@ -73,8 +73,8 @@ func (c *conn) handshake() (*Account, error) {
 	if c.receive.aead, c.send.aead, err = noise.split(); err != nil {
 		return nil, err
 	}
-	a := c.box.findAccount(strconv.FormatUint(payload.GetUsername(), 10))
-	if a != nil && (payload.GetDevice() != uint32(a.device) || !bytes.Equal(clientStatic, a.noise[:])) {
+	a := c.box.findAccount(deviceName(strconv.FormatUint(payload.GetUsername(), 10), payload.GetDevice()))
+	if a != nil && !bytes.Equal(clientStatic, a.noise[:]) {
 		a = nil
 	}
 	return a, nil
