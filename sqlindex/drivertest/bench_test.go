@@ -1,0 +1,222 @@
+package drivertest
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"go.mau.fi/whatsmeow/types"
+
+	"github.com/whatsmeow-plugins/reupload"
+	"github.com/whatsmeow-plugins/reupload/sqlindex"
+)
+
+var account = types.NewJID("491700000001", types.DefaultUserServer)
+
+// media returns the n-th of any number of entries, as they are in groups: 22 characters of id, a group and a sender.
+func media(n int) reupload.Entry {
+	var seed [8]byte
+	binary.BigEndian.PutUint64(seed[:], uint64(n))
+	file := sha256.Sum256(seed[:])
+	key := sha256.Sum256(file[:])
+	return reupload.Entry{
+		Request: reupload.Request{
+			MessageID:   fmt.Sprintf("3EB0%X", key[:9]),
+			Chat:        types.NewJID(fmt.Sprintf("1203630%011d", n%500), types.GroupServer),
+			MediaKey:    key[:],
+			Participant: types.NewJID(fmt.Sprintf("4917%08d", n%5000), types.DefaultUserServer),
+		},
+		FileEncSHA256: file[:],
+		Timestamp:     time.Unix(1_700_000_000+int64(n), 0),
+	}
+}
+
+func mediaBatch(from, count int) []reupload.Entry {
+	batch := make([]reupload.Entry, count)
+	for i := range batch {
+		batch[i] = media(from + i)
+	}
+	return batch
+}
+
+func put(t testing.TB, index reupload.Index, entries ...reupload.Entry) {
+	t.Helper()
+	if err := index.Put(context.Background(), account, entries); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fill puts in entries from 0 to count, a thousand at a time, as a history sync does.
+func fill(t testing.TB, index reupload.Index, count int) {
+	t.Helper()
+	for n := 0; n < count; n += 1000 {
+		put(t, index, mediaBatch(n, min(1000, count-n))...)
+	}
+}
+
+// median calls f for each iteration of the benchmark, and reports the median in µs.
+func median(b *testing.B, f func(n int)) {
+	var took []time.Duration
+	for n := 0; b.Loop(); n++ {
+		start := time.Now()
+		f(n)
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/1000, "median-µs")
+	b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds())/1000, "p99-µs")
+}
+
+// A backend opens databases.
+type backend struct {
+	name  string
+	open  func(testing.TB) (db *sql.DB, dialect string) // an empty one
+	again func(t testing.TB, db *sql.DB) *sql.DB        // the same with connections of its own, as another process has
+}
+
+var backends = []backend{
+	{
+		"SQLite",
+		func(t testing.TB) (*sql.DB, string) { return openSQLite(t, dbFile(t), recommended...), "sqlite" },
+		func(t testing.TB, db *sql.DB) *sql.DB {
+			var path string
+			if err := db.QueryRow("SELECT file FROM pragma_database_list WHERE name = 'main'").Scan(&path); err != nil {
+				t.Fatal(err)
+			}
+			return openSQLite(t, path, recommended...)
+		},
+	},
+	{
+		"Postgres",
+		func(t testing.TB) (*sql.DB, string) { return openDB(t, "pgx", newPostgres(t)), "pgx" },
+		func(t testing.TB, db *sql.DB) *sql.DB {
+			var name string
+			if err := db.QueryRow("SELECT current_database()").Scan(&name); err != nil {
+				t.Fatal(err)
+			}
+			return openDB(t, "pgx", server.dsn(name))
+		},
+	},
+}
+
+func (k backend) index(t testing.TB) (*sqlindex.Index, *sql.DB) {
+	t.Helper()
+	db, dialect := k.open(t)
+	return newIndex(t, db, dialect), db
+}
+
+// BenchmarkHistory fills an empty table in batches. Small batches into a large table are the slow case, since nearly every row
+// changes pages of the indexes that no other row of the batch does.
+func BenchmarkHistory(b *testing.B) {
+	for _, k := range backends {
+		for _, c := range []struct{ total, batch int }{
+			{1000, 1000}, {10_000, 10_000}, {100_000, 1000}, {100_000, 5000}, {100_000, 20_000}, {100_000, 100_000},
+		} {
+			b.Run(fmt.Sprintf("%s/%d-by-%d", k.name, c.total, c.batch), func(b *testing.B) {
+				var spent time.Duration
+				var db *sql.DB
+				for b.Loop() {
+					var index *sqlindex.Index
+					index, db = k.index(b)
+					for n := 0; n < c.total; n += c.batch {
+						batch := mediaBatch(n, c.batch)
+						start := time.Now()
+						put(b, index, batch...)
+						spent += time.Since(start)
+					}
+				}
+				b.ReportMetric(float64(c.total)*float64(b.N)/spent.Seconds(), "rows/s")
+				if k.name == "SQLite" {
+					b.ReportMetric(fileSize(b, db)/float64(c.total), "bytes/message")
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkLive puts one entry at a time into a table that is not small.
+func BenchmarkLive(b *testing.B) {
+	for _, k := range backends {
+		b.Run(k.name, func(b *testing.B) {
+			index, _ := k.index(b)
+			fill(b, index, 10_000)
+			b.Run("Put", func(b *testing.B) { median(b, func(n int) { put(b, index, media(1e9+n)) }) })
+			b.Run("Renew", func(b *testing.B) {
+				median(b, func(n int) {
+					e := media(n % 10_000)
+					e.DirectPath = "/v/t62.7118-24/renewed"
+					put(b, index, e)
+				})
+			})
+		})
+	}
+}
+
+// BenchmarkLook looks up random entries at two sizes. REUPLOAD_BENCH_ROWS sets the larger one.
+func BenchmarkLook(b *testing.B) {
+	large := 1_000_000
+	if s := os.Getenv("REUPLOAD_BENCH_ROWS"); s != "" {
+		if _, err := fmt.Sscan(s, &large); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, k := range backends {
+		for _, rows := range []int{10_000, large} {
+			b.Run(fmt.Sprintf("%s/%d", k.name, rows), func(b *testing.B) {
+				index, db := k.index(b)
+				start := time.Now()
+				fill(b, index, rows)
+				b.Logf("%d rows at %.0f rows/s", rows, float64(rows)/time.Since(start).Seconds())
+				if k.name == "SQLite" {
+					b.Logf("%.1f bytes per message", fileSize(b, db)/float64(rows))
+				}
+				look := func(n int) reupload.Entry { return media(n * 7919 % rows) }
+				b.Run("ByFile", func(b *testing.B) {
+					median(b, func(n int) {
+						e := look(n)
+						if found, err := index.ByFile(b.Context(), account, e.FileEncSHA256); err != nil || len(found) != 1 {
+							b.Fatal(found, err)
+						}
+					})
+				})
+				b.Run("ByMessage", func(b *testing.B) {
+					median(b, func(n int) {
+						e := look(n)
+						if found, err := index.ByMessage(b.Context(), account, e.MessageID); err != nil || len(found) != 1 {
+							b.Fatal(found, err)
+						}
+					})
+				})
+			})
+		}
+	}
+}
+
+// fileSize returns how many bytes the file of a SQLite database has when all of its log is in it.
+func fileSize(t testing.TB, db *sql.DB) (bytes float64) {
+	t.Helper()
+	const query = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+	if err := db.QueryRow(query).Scan(&bytes); err != nil {
+		t.Fatal(err)
+	}
+	return bytes
+}
+
+// TestSize is about messages with ids of 22 characters in groups. Ids of Android have 32, which are 10 bytes more.
+func TestSize(t *testing.T) {
+	t.Parallel()
+	const rows, limit = 100_000, 300
+	index, db := backends[0].index(t)
+	put(t, index, mediaBatch(0, rows)...)
+	perMessage := fileSize(t, db) / rows
+	t.Logf("%.1f bytes per message", perMessage)
+	if perMessage > limit {
+		t.Errorf("%.1f bytes per message, want %d or less", perMessage, limit)
+	}
+}

@@ -1,0 +1,18 @@
+// Package drivertest tests sqlindex with real databases. It is a module of its own, so that no driver becomes a dependency
+// of the plugin.
+package drivertest
+
+import (
+	"os"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(childEnv); role != "" {
+		runChild(role)
+		return
+	}
+	code := m.Run()
+	server.stop()
+	os.Exit(code)
+}

@@ -1,0 +1,189 @@
+package drivertest
+
+import (
+	"context"
+	"database/sql"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/whatsmeow-plugins/reupload"
+)
+
+func countRows(t testing.TB, db *sql.DB) (n int) {
+	t.Helper()
+	if err := db.QueryRow("SELECT count(*) FROM reupload_media").Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestPruneByNumber(t *testing.T) {
+	each(t, func(t *testing.T, k backend) {
+		index, db := k.index(t)
+		fill(t, index, 3000)
+		for n := 3000; n < 3010; n++ {
+			put(t, index, media(n))
+		}
+		index.SetRetention(0, 5)
+		n, err := index.Prune(t.Context())
+		if err != nil || n != 3005 {
+			t.Fatalf("Prune: %d, %v, want 3005", n, err)
+		}
+		if got := countRows(t, db); got != 5 {
+			t.Fatalf("%d rows are left, want 5", got)
+		}
+		checkAll(t, index, 3005, 3010) // the newest
+		if n, err = index.Prune(t.Context()); err != nil || n != 0 {
+			t.Fatalf("another Prune: %d, %v", n, err)
+		}
+	})
+}
+
+func TestPruneByAge(t *testing.T) {
+	each(t, func(t *testing.T, k backend) {
+		index, db := k.index(t)
+		fill(t, index, 2000)
+		age := func(where string) {
+			t.Helper()
+			if _, err := db.Exec("UPDATE reupload_media SET stored = stored - 7200 WHERE " + where); err != nil {
+				t.Fatal(err)
+			}
+		}
+		age("id <= (SELECT min(id) FROM reupload_media) + 1199")
+		index.SetRetention(3*time.Hour, 0)
+		if n, err := index.Prune(t.Context()); err != nil || n != 0 {
+			t.Fatalf("Prune with nothing to forget: %d, %v", n, err)
+		}
+		index.SetRetention(time.Hour, 0)
+		if n, err := index.Prune(t.Context()); err != nil || n != 1200 {
+			t.Fatalf("Prune: %d, %v, want 1200", n, err)
+		}
+		age("1 = 1")
+		put(t, index, media(3000))
+		if n, err := index.Prune(t.Context()); err != nil || n != 800 {
+			t.Fatalf("Prune: %d, %v, want 800", n, err)
+		}
+		checkAll(t, index, 3000, 3001)
+	})
+}
+
+// Entries that replace others take no place of their own.
+func TestReplacingPushesNothingOut(t *testing.T) {
+	each(t, func(t *testing.T, k backend) {
+		index, db := k.index(t)
+		index.SetRetention(0, 1000)
+		fill(t, index, 1000)
+		for range 5 {
+			put(t, index, mediaBatch(0, 600)...)
+			for n := range 60 {
+				put(t, index, media(n))
+			}
+		}
+		if n, err := index.Prune(t.Context()); err != nil || n != 0 {
+			t.Fatalf("Prune: %d, %v", n, err)
+		}
+		if got := countRows(t, db); got != 1000 {
+			t.Fatalf("%d rows, want 1000", got)
+		}
+	})
+}
+
+// Nobody calls Prune here.
+func TestPutsPrune(t *testing.T) {
+	each(t, func(t *testing.T, k backend) {
+		index, db := k.index(t)
+		index.SetRetention(0, 2000)
+		const slack = 500
+		for n := 0; n < 20_000; n += 1000 {
+			put(t, index, mediaBatch(n, 1000)...)
+			if got := countRows(t, db); got > 2000+slack {
+				t.Fatalf("%d rows after %d were put in, want 2000 or little more", got, n+1000)
+			}
+		}
+		for n := 20_000; n < 21_500; n++ {
+			put(t, index, media(n))
+		}
+		if got := countRows(t, db); got < 2000 || got > 2000+slack {
+			t.Fatalf("%d rows, want 2000 or little more", got)
+		}
+		checkAll(t, index, 20_000, 21_500)
+		// Whoever comes with a table that is too large makes it smaller little by little.
+		index.SetRetention(0, 100)
+		for n := 30_000; n < 32_000; n++ {
+			put(t, index, media(n))
+		}
+		if got := countRows(t, db); got > 100+slack {
+			t.Fatalf("%d rows, want 100 or little more", got)
+		}
+	})
+}
+
+func TestPruneLetsOthersWrite(t *testing.T) {
+	each(t, func(t *testing.T, k backend) {
+		db, dialect := k.open(t)
+		index := newIndex(t, db, dialect)
+		fill(t, index, 20_000)
+		index.SetRetention(0, 10)
+		var wg sync.WaitGroup
+		pruned := make(chan struct{})
+		wg.Go(func() {
+			defer close(pruned)
+			if _, err := index.Prune(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		live := newIndex(t, k.again(t, db), dialect) // in another process
+		for n := 100_000; ; n++ {
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			err := live.Put(ctx, account, []reupload.Entry{media(n)})
+			cancel()
+			if err != nil {
+				t.Errorf("Put while another process prunes: %v", err)
+				break
+			}
+			select {
+			case <-pruned:
+			default:
+				continue
+			}
+			break
+		}
+		wg.Wait()
+	})
+}
+
+// A file that came with a great many messages takes no longer than another one.
+func TestPopularFile(t *testing.T) {
+	each(t, func(t *testing.T, k backend) {
+		index, db := k.index(t)
+		const messages = 20_000
+		popular := mediaBatch(0, messages)
+		for n := range popular {
+			popular[n].FileEncSHA256 = media(1e6).FileEncSHA256
+		}
+		put(t, index, popular...)
+		put(t, index, media(1e6+1))
+		found, err := index.ByFile(t.Context(), account, media(1e6).FileEncSHA256)
+		if err != nil || len(found) != 16 || found[0].MessageID != media(messages-1).MessageID || found[15].MessageID != media(messages-16).MessageID {
+			t.Fatalf("ByFile: %v, %v", found, err)
+		}
+		if k.name != "SQLite" {
+			return
+		}
+		rows, err := db.Query("EXPLAIN QUERY PLAN SELECT path FROM reupload_media WHERE file = 1 AND account = 1 AND file_hash = x'00' " +
+			"ORDER BY seconds DESC, id DESC LIMIT 16")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var id, parent, unused int
+			var detail string
+			if err = rows.Scan(&id, &parent, &unused, &detail); err != nil || strings.Contains(detail, "SCAN") || strings.Contains(detail, "TEMP") {
+				t.Errorf("ByFile reads or sorts all rows of a file: %s, %v", detail, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,27 @@
+-- v0 -> v1: Latest schema
+CREATE TABLE reupload_account (
+	id  BIGSERIAL PRIMARY KEY,
+	jid TEXT NOT NULL UNIQUE
+);
+
+-- The ids are given in the order of arrival and without gaps, so that the oldest rows are the first ones, and the last id tells
+-- how many there are. No sequence does that, which has gaps. Rows that are put in at the same moment can have the same id.
+-- The columns message and file are 64 bits of a hash, which keeps the indexes narrow.
+CREATE TABLE reupload_media (
+	id          BIGINT  NOT NULL,
+	account     BIGINT  NOT NULL,
+	message     BIGINT  NOT NULL,
+	file        BIGINT  NOT NULL,
+	seconds     BIGINT  NOT NULL,
+	stored      BIGINT  NOT NULL,
+	from_me     BOOLEAN NOT NULL,
+	message_id  BYTEA   NOT NULL,
+	chat        TEXT    NOT NULL,
+	participant TEXT    NOT NULL,
+	media_key   BYTEA   NOT NULL CHECK ( length(media_key) = 32 ),
+	file_hash   BYTEA            CHECK ( length(file_hash) = 32 ),
+	path        BYTEA   NOT NULL,
+	PRIMARY KEY (message, file)
+);
+CREATE INDEX reupload_media_id ON reupload_media (id);
+CREATE INDEX reupload_media_file ON reupload_media (file, seconds, id);
