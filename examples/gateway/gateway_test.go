@@ -1,0 +1,424 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"go.mau.fi/whatsmeow"
+	"go.mau.fi/whatsmeow/proto/waCommon"
+	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/proto/waHistorySync"
+	"go.mau.fi/whatsmeow/proto/waWeb"
+	"go.mau.fi/whatsmeow/types"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/whatsmeow-plugins/reupload"
+	"github.com/whatsmeow-plugins/reupload/internal/wabox"
+)
+
+// skipWithoutPostgres skips a test where no PostgreSQL is installed, except in CI.
+func skipWithoutPostgres(t *testing.T, err error) {
+	t.Helper()
+	if errors.Is(err, errNoPostgres) && os.Getenv("CI") != "true" {
+		t.Skip(err)
+	}
+}
+
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	err := demo(t.Context(), &out, "")
+	skipWithoutPostgres(t, err)
+	if err != nil {
+		t.Error(err)
+	}
+	story := out.String()
+	for _, want := range []string{
+		"media: 200 OK", "media: 410 Gone", "media: 504 Gateway Timeout", "media: 404 Not Found", "media: 400 Bad Request",
+		"media: 503 Service Unavailable", "plugin     Healed a download of 3EB0AA01", "right: this is how it has to go",
+	} {
+		if !strings.Contains(story, want) {
+			t.Errorf("there is no %q", want)
+		}
+	}
+	if strings.Contains(story, "oh=") || strings.Contains(story, "hash=") || strings.Contains(story, "error: ") {
+		t.Error("there is a query or an error")
+	}
+	if t.Failed() {
+		t.Logf("the story was\n%s", story)
+	}
+}
+
+// newStage returns a stage with two accounts and with a database of its own, that tells its story to nobody.
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	dsn, stop, err := startPostgres(t.Context())
+	skipWithoutPostgres(t, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	s := &stage{out: io.Discard, phones: make(map[string]*wabox.Account), files: make(map[file]*wabox.Media)}
+	if s.box, err = wabox.New(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.box.Close)
+	s.cfg = config{dsn: dsn, timeout: time.Minute, log: logger{s, "gateway"}, newClient: s.newClient}
+	if err = s.linkBoth(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestGateway does with one gateway what the demo does not show.
+func TestGateway(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	err := s.withGateway(t.Context(), func(context.Context) error {
+		t.Run("Document", func(t *testing.T) { testDocument(t, s) })
+		t.Run("History", func(t *testing.T) { testHistory(t, s) })
+		t.Run("IDs", func(t *testing.T) { testIDs(t, s) })
+		t.Run("FirstOneStays", func(t *testing.T) { testFirstOneStays(t, s) })
+		t.Run("ComesAgain", func(t *testing.T) { testComesAgain(t, s) })
+		t.Run("Accounts", func(t *testing.T) { testAccounts(t, s) })
+		t.Run("LoggedOut", func(t *testing.T) { testLoggedOut(t, s) })
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestShutdownDoesNotWaitForAPhone(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	answered := make(chan answer, 1)
+	start := time.Now()
+	err := s.withGateway(t.Context(), func(context.Context) error {
+		media := s.upload("a")
+		s.deliver(t, "3EB0", &waE2E.Message{ImageMessage: media.Image()})
+		s.waitStored(t, "3EB0")
+		s.box.Expire(media)
+		s.phones[s.a].Script("3EB0", wabox.Answer{None: true})
+		go func() {
+			got, err := s.get(context.WithoutCancel(t.Context()), s.a, sender.String(), "3EB0")
+			if err != nil {
+				t.Error(err)
+			}
+			answered <- got
+		}()
+		_, err := s.phones[s.a].WaitRequests(t.Context(), 1)
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if got := <-answered; got.status != http.StatusServiceUnavailable {
+		t.Errorf("got %s", got)
+	}
+	if took := time.Since(start); took > 40*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+func (s *stage) upload(text string) *wabox.Media {
+	return s.box.Upload([]byte(text), whatsmeow.MediaImage)
+}
+
+// deliver sends a message to the first account.
+func (s *stage) deliver(t *testing.T, id types.MessageID, msg *waE2E.Message) {
+	t.Helper()
+	if _, err := s.phones[s.a].Deliver(wabox.Incoming{ID: id, From: sender, Alt: senderLID}, msg); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *stage) waitStored(t *testing.T, id types.MessageID) answer {
+	t.Helper()
+	for {
+		got, err := s.get(t.Context(), s.a, sender.String(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.status != http.StatusNotFound {
+			return got
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func testDocument(t *testing.T, s *stage) {
+	document := s.box.Upload([]byte("<script>alert(1)</script>"), whatsmeow.MediaDocument).Document()
+	document.Mimetype, document.FileName = proto.String("text/html"), proto.String("/tmp/../Bücher \"1\".html")
+	document.JPEGThumbnail = make([]byte, 50_000)
+	s.deliver(t, "DOCUMENT", &waE2E.Message{DocumentWithCaptionMessage: &waE2E.FutureProofMessage{Message: &waE2E.Message{DocumentMessage: document}}})
+	got := s.waitStored(t, "DOCUMENT")
+	if got.status != http.StatusOK || string(got.body) != "<script>alert(1)</script>" || got.length != int64(len(got.body)) {
+		t.Errorf("got %s", got)
+	}
+	for name, want := range map[string]string{
+		"Content-Type":           "text/html",
+		"Content-Disposition":    "attachment; filename*=utf-8''B%C3%BCcher%20%221%22.html",
+		"X-Content-Type-Options": "nosniff",
+	} {
+		if got := got.header.Get(name); got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+	}
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, s.base+"/accounts/+"+s.a+"/chats/"+sender.String()+"/messages/DOCUMENT/media", nil)
+	req.Header.Set("Range", "bytes=1-6")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if part, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusPartialContent || string(part) != "script" {
+		t.Errorf("a part: got %d, %q, %v", resp.StatusCode, part, err)
+	}
+}
+
+func testHistory(t *testing.T, s *stage) {
+	media := s.upload("old")
+	s.box.Expire(media)
+	err := s.phones[s.a].DeliverHistory(&waHistorySync.HistorySync{
+		SyncType: waHistorySync.HistorySync_RECENT.Enum(),
+		Conversations: []*waHistorySync.Conversation{{
+			ID: proto.String(sender.String()),
+			Messages: []*waHistorySync.HistorySyncMsg{{Message: &waWeb.WebMessageInfo{
+				Key:              &waCommon.MessageKey{RemoteJID: proto.String(sender.String()), FromMe: proto.Bool(false), ID: proto.String("HISTORY")},
+				MessageTimestamp: proto.Uint64(1_600_000_000),
+				Message:          &waE2E.Message{ImageMessage: media.Image()},
+			}}},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.waitStored(t, "HISTORY"); got.status != http.StatusOK || string(got.body) != "old" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func testIDs(t *testing.T, s *stage) {
+	// PostgreSQL has no text with a NUL in it. Such a message is left out, and does not stop the ones after it.
+	s.deliver(t, "A\x00B", &waE2E.Message{ImageMessage: s.upload("NUL").Image()})
+	s.deliver(t, "AFTER", &waE2E.Message{ImageMessage: s.upload("after").Image()})
+	if got := s.waitStored(t, "AFTER"); got.status != http.StatusOK {
+		t.Errorf("got %s", got)
+	}
+	for _, id := range []types.MessageID{"A%00B", "A%2FB", "%FF", "..%2F..", "'"} {
+		if got, err := s.get(t.Context(), s.a, sender.String(), id); err != nil || got.status != http.StatusNotFound {
+			t.Errorf("%s: got %s, %v", id, got, err)
+		}
+	}
+}
+
+func testFirstOneStays(t *testing.T, s *stage) {
+	s.deliver(t, "TWICE", &waE2E.Message{ImageMessage: s.upload("first").Image()})
+	s.deliver(t, "TWICE", &waE2E.Message{ImageMessage: s.upload("second").Image()})
+	s.deliver(t, "LAST", &waE2E.Message{ImageMessage: s.upload("last").Image()})
+	s.waitStored(t, "LAST")
+	if got := s.waitStored(t, "TWICE"); string(got.body) != "first" {
+		t.Errorf("got %q", got.body)
+	}
+}
+
+type writerFunc func([]byte)
+
+func (f writerFunc) Write(p []byte) (int, error) {
+	f(p)
+	return len(p), nil
+}
+
+func (s *stage) log(out io.Writer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out = out
+}
+
+// A message that could not be stored is not lost.
+func testComesAgain(t *testing.T, s *stage) {
+	db, err := sql.Open(driver, s.cfg.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err = db.ExecContext(t.Context(), "ALTER TABLE gateway_message RENAME TO away"); err != nil {
+		t.Fatal(err)
+	}
+	failed := make(chan struct{}, 1)
+	s.log(writerFunc(func(line []byte) {
+		if bytes.Contains(line, []byte("Message AGAIN was not stored")) {
+			failed <- struct{}{}
+		}
+	}))
+	defer s.log(io.Discard)
+	s.deliver(t, "AGAIN", &waE2E.Message{ImageMessage: s.upload("again").Image()})
+	<-failed
+	if _, err = db.ExecContext(t.Context(), "ALTER TABLE away RENAME TO gateway_message"); err != nil {
+		t.Fatal(err)
+	}
+	s.phones[s.a].Cut()
+	if got := s.waitStored(t, "AGAIN"); got.status != http.StatusOK || string(got.body) != "again" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func testAccounts(t *testing.T, s *stage) {
+	resp, err := http.Get(s.base + "/accounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var list struct{ Accounts []accountState }
+	if err = json.NewDecoder(resp.Body).Decode(&list); err != nil || len(list.Accounts) != 2 || !list.Accounts[0].Connected {
+		t.Errorf("got %v, %v", list, err)
+	}
+	for _, c := range []struct {
+		body, site string
+		want       int
+	}{
+		{`{"phone": "+` + s.a + `"}`, "", http.StatusConflict},
+		{`{"phone": "0170 1234567"}`, "", http.StatusBadRequest},
+		{`{"phone": ""}`, "", http.StatusBadRequest},
+		{`phone`, "", http.StatusBadRequest},
+		{`{"phone": "+491701234567"}`, "cross-site", http.StatusForbidden},
+	} {
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, s.base+"/accounts", strings.NewReader(c.body))
+		req.Header.Set("Sec-Fetch-Site", c.site)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != c.want {
+			t.Errorf("%s: got %d, want %d", c.body, resp.StatusCode, c.want)
+		}
+	}
+}
+
+// testLoggedOut must be the last one.
+func testLoggedOut(t *testing.T, s *stage) {
+	media := s.upload("later")
+	s.deliver(t, "LATER", &waE2E.Message{ImageMessage: media.Image()})
+	s.waitStored(t, "LATER")
+	s.box.Expire(media)
+	s.phones[s.a].Logout()
+	for {
+		got, err := s.get(t.Context(), s.a, sender.String(), "LATER")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.status == http.StatusServiceUnavailable {
+			if !strings.Contains(string(got.body), `"retry":false`) {
+				t.Errorf("got %s", got)
+			}
+			return
+		}
+		if got.status != http.StatusOK { // it was faster than the logout
+			t.Fatalf("got %s", got)
+		}
+		s.box.Expire(media)
+	}
+}
+
+func TestFailureOf(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		err    error
+		status int
+		retry  bool
+	}{
+		{errUnknown, http.StatusNotFound, false},
+		{reupload.ErrNotFound, http.StatusGone, false},
+		{reupload.ErrDecryption, http.StatusGone, false},
+		{reupload.ErrNewsletter, http.StatusGone, false},
+		{reupload.ErrTimeout, http.StatusGatewayTimeout, true},
+		{context.DeadlineExceeded, http.StatusGatewayTimeout, true},
+		{whatsmeow.ErrNotConnected, http.StatusServiceUnavailable, true},
+		{fmt.Errorf("%w: %w", reupload.ErrTimeout, whatsmeow.ErrNotConnected), http.StatusServiceUnavailable, true},
+		{&whatsmeow.DisconnectedError{Action: "info query"}, http.StatusServiceUnavailable, true},
+		{reupload.ErrClosed, http.StatusServiceUnavailable, true},
+		{whatsmeow.ErrNotLoggedIn, http.StatusServiceUnavailable, false},
+		{errNotLinked, http.StatusServiceUnavailable, false},
+		{context.Canceled, http.StatusServiceUnavailable, true},
+		{reupload.ErrGeneral, http.StatusBadGateway, true},
+		{reupload.ErrRejected, http.StatusBadGateway, true},
+		{reupload.ErrInvalidRequest, http.StatusBadGateway, false},
+		{errors.New(`Get "https://mmg.whatsapp.net/v/x.enc?oh=1": EOF`), http.StatusBadGateway, true},
+	} {
+		got := failureOf(fmt.Errorf("wrapped: %w", c.err))
+		if got.status != c.status || got.Retry != c.retry {
+			t.Errorf("%v: got %d, retry %v, want %d, %v", c.err, got.status, got.Retry, c.status, c.retry)
+		}
+		if strings.Contains(got.Error, "wrapped") || strings.Contains(got.Error, "mmg") {
+			t.Errorf("%v: the error's own words came through: %s", c.err, got.Error)
+		}
+	}
+}
+
+func TestParseChat(t *testing.T) {
+	t.Parallel()
+	for chat, want := range map[string]string{
+		"447700900123@s.whatsapp.net":   "447700900123@s.whatsapp.net",
+		"447700900123:3@s.whatsapp.net": "447700900123@s.whatsapp.net",
+		"200000000000123@lid":           "200000000000123@lid",
+		"120363000000000000@g.us":       "120363000000000000@g.us",
+		"4915550001-1600000000@g.us":    "4915550001-1600000000@g.us",
+		"status@broadcast":              "status@broadcast",
+		"":                              "",
+		"somebody":                      "",
+		"@s.whatsapp.net":               "",
+		"1@example.com":                 "",
+		"1 2@s.whatsapp.net":            "",
+		"1\x002@s.whatsapp.net":         "",
+		"1@s.whatsapp.net/../..":        "",
+	} {
+		got, ok := parseChat(chat)
+		if ok != (want != "") || ok && got.String() != want {
+			t.Errorf("%q: got %s, %v", chat, got, ok)
+		}
+	}
+}
+
+func TestDisposition(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		media media
+		want  string
+	}{
+		{&waE2E.ImageMessage{Mimetype: proto.String("image/jpeg")}, "inline; filename=3EB0.jpg"},
+		{&waE2E.ImageMessage{Mimetype: proto.String("IMAGE/SVG+xml")}, "attachment; filename=3EB0"},
+		{&waE2E.AudioMessage{Mimetype: proto.String("audio/ogg; codecs=opus")}, "inline; filename=3EB0.ogg"},
+		{&waE2E.ImageMessage{Mimetype: proto.String("text/html")}, "attachment; filename=3EB0"},
+		{&waE2E.ImageMessage{Mimetype: proto.String("image/jpeg\r\nSet-Cookie: a=b")}, "attachment; filename=3EB0"},
+		{&waE2E.DocumentMessage{Mimetype: proto.String("application/pdf"), FileName: proto.String(`C:\a\..\b "c".pdf`)}, `attachment; filename="b \"c\".pdf"`},
+		{&waE2E.DocumentMessage{Mimetype: proto.String("application/pdf"), FileName: proto.String("a\r\nb.pdf")}, "attachment; filename=ab.pdf"},
+		{&waE2E.DocumentMessage{Mimetype: proto.String("application/pdf"), FileName: proto.String("../..")}, "attachment; filename=3EB0.pdf"},
+		{&waE2E.DocumentMessage{Mimetype: proto.String("application/pdf")}, "attachment; filename=3EB0.pdf"},
+		{&waE2E.DocumentMessage{}, "attachment; filename=3EB0"},
+	} {
+		if got := disposition(&message{info: types.MessageInfo{ID: "3EB0"}, media: c.media}); got != c.want {
+			t.Errorf("got %s, want %s", got, c.want)
+		}
+	}
+}
+
+func TestErrorsSayWhatToDo(t *testing.T) {
+	t.Parallel()
+	for _, dsn := range []string{"", "host=/nonexistent user=nobody", "://"} {
+		if err := run(t.Context(), config{dsn: dsn, log: logger{&stage{out: io.Discard}, "gateway"}}); err == nil || !strings.Contains(err.Error(), "-dsn") {
+			t.Errorf("%q: got %v", dsn, err)
+		}
+	}
+}
