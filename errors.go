@@ -15,8 +15,8 @@ var (
 
 // Why there is no answer.
 var (
-	// ErrTimeout means that the phone did not answer in Options.Timeout. It is probably offline. A late answer is used
-	// all the same: the next download finds it.
+	// ErrTimeout means that the phone did not answer in Options.Timeout. It is probably offline; an error that is also
+	// whatsmeow.ErrNotConnected means that the bot was. A late answer is used all the same: the next download finds it.
 	ErrTimeout = errors.New("reupload: the phone did not answer in time")
 	// ErrNewsletter means that the media is from a newsletter. Such media has no media key, so that the phone cannot be
 	// asked for it. Nothing was sent.

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/types"
 )
 
@@ -91,6 +92,8 @@ func (m *memory) settle(id types.MessageID, r Result, err error, late bool) bool
 			err = r.Err()
 		}
 		switch o.err = err; {
+		case errors.Is(err, whatsmeow.ErrNotConnected):
+			return false // the time-out is the bot's own
 		case errors.Is(err, ErrNotFound), errors.Is(err, ErrDecryption):
 			o.until = now.Add(m.refusalPause)
 		case errors.Is(err, ErrTimeout), errors.Is(err, ErrGeneral), errors.Is(err, ErrRejected), errors.Is(err, ErrInvalidAnswer):
@@ -132,7 +135,7 @@ func (m *memory) isNew(a answer, tapped bool) bool {
 		m.answers.set(key, 1)
 		return seen == 0
 	}
-	key := fmt.Sprintf("%s\x00%d", a.id, a.status)
+	key := a.id + "\x00error" // not its code, of which whatsmeow's event has another reading
 	due := m.answers.values[key]
 	switch {
 	case tapped:

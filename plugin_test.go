@@ -175,3 +175,19 @@ func TestRememberRefusesWhatNamesNoMessage(t *testing.T) {
 		}
 	}
 }
+
+// A phone that was never reached is not left alone for it.
+func TestOwnOutageIsNotHeldAgainstThePhone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, &reupload.Options{Timeout: 300 * time.Millisecond})
+	r.heals(r.receivePicture()) // whatsmeow knows the media hosts from now on
+	p := r.receivePicture()
+	r.phone.Offline(true)
+	next[*events.Disconnected](r)
+	if _, err := r.client.Download(r.ctx(), p.image); !errors.Is(reupload.Cause(err), whatsmeow.ErrNotConnected) {
+		t.Fatalf("error %v, cause %v", err, reupload.Cause(err))
+	}
+	r.phone.Offline(false)
+	next[*events.Connected](r)
+	r.heals(p)
+}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/whatsmeow-plugins/reupload"
 	"github.com/whatsmeow-plugins/reupload/sqlindex"
 )
 
@@ -22,7 +23,8 @@ const (
 	childStartEnv = "REUPLOAD_TEST_START" // the number of the first entry
 )
 
-// runChild puts in history batches and live messages until it is killed, and tells of each Put that has returned.
+// runChild puts in history batches, live messages and what has healed until it is killed, and tells of each Put that has
+// returned.
 func runChild(driver string) {
 	err := func() error {
 		ctx := context.Background()
@@ -46,12 +48,26 @@ func runChild(driver string) {
 			if err = index.Put(ctx, account, mediaBatch(n, count)); err != nil {
 				return err
 			}
+			for i := n; i < n+count; i++ {
+				if healed, ok := healed(i); ok {
+					if err = index.Put(ctx, account, []reupload.Entry{healed}); err != nil {
+						return err
+					}
+				}
+			}
 			fmt.Println(n, count)
 			n += count
 		}
 	}()
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
+}
+
+// healed returns the n-th entry with a new path, if it is one of those that have healed.
+func healed(n int) (reupload.Entry, bool) {
+	e := media(n)
+	e.DirectPath = fmt.Sprintf("/v/t62.7118-24/healed-%d.enc?ccb=11-4", n)
+	return e, n%40 == 0
 }
 
 // killChild runs a child until it is killed at some moment, and returns up to where it has reported its entries.
@@ -107,6 +123,21 @@ func checkAll(t *testing.T, index *sqlindex.Index, from, to int) {
 	}
 }
 
+// checkHealed looks for the new paths that the child has put in.
+func checkHealed(t *testing.T, index *sqlindex.Index, from, to int) {
+	t.Helper()
+	for n := from; n < to; n++ {
+		want, ok := healed(n)
+		if !ok {
+			continue
+		}
+		found, err := index.ByFile(t.Context(), account, want.FileEncSHA256)
+		if err != nil || len(found) != 1 || found[0].DirectPath != want.DirectPath {
+			t.Fatalf("entry %d has healed, and there is %v, %v", n, found, err)
+		}
+	}
+}
+
 func TestKilledSQLite(t *testing.T) {
 	t.Parallel()
 	for name, pragmas := range map[string][]string{"WAL": recommended, "RollbackJournal": {"busy_timeout(1000)"}} {
@@ -121,7 +152,9 @@ func TestKilledSQLite(t *testing.T) {
 				if err := db.QueryRow("PRAGMA integrity_check").Scan(&verdict); err != nil || verdict != "ok" {
 					t.Fatalf("integrity_check: %q, %v", verdict, err)
 				}
-				checkAll(t, newIndex(t, db, "sqlite"), start, end)
+				index := newIndex(t, db, "sqlite")
+				checkAll(t, index, start, end)
+				checkHealed(t, index, start, end)
 				if err := db.Close(); err != nil {
 					t.Fatal(err)
 				}
@@ -139,6 +172,7 @@ func TestKilledPostgresClient(t *testing.T) {
 	for range 8 {
 		end := killChild(t, "pgx", dsn, start)
 		checkAll(t, index, start, end)
+		checkHealed(t, index, start, end)
 		start = end + 1000
 	}
 }

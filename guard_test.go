@@ -1,0 +1,101 @@
+package reupload_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.mau.fi/whatsmeow/types"
+
+	"github.com/whatsmeow-plugins/reupload"
+)
+
+// A lockedIndex is an index whose database is locked: every call waits as long as it may.
+type lockedIndex struct {
+	reupload.Index
+	locked atomic.Bool
+	calls  atomic.Int32
+}
+
+func (x *lockedIndex) wait(ctx context.Context) error {
+	x.calls.Add(1)
+	if !x.locked.Load() {
+		return nil
+	}
+	<-ctx.Done()
+	return errors.Join(errors.New("database is locked"), ctx.Err())
+}
+
+func (x *lockedIndex) Put(ctx context.Context, account types.JID, entries []reupload.Entry) error {
+	if err := x.wait(ctx); err != nil {
+		return err
+	}
+	return x.Index.Put(ctx, account, entries)
+}
+
+func (x *lockedIndex) ByFile(ctx context.Context, account types.JID, hash []byte) ([]reupload.Entry, error) {
+	if err := x.wait(ctx); err != nil {
+		return nil, err
+	}
+	return x.Index.ByFile(ctx, account, hash)
+}
+
+func (x *lockedIndex) ByMessage(ctx context.Context, account types.JID, id types.MessageID) ([]reupload.Entry, error) {
+	if err := x.wait(ctx); err != nil {
+		return nil, err
+	}
+	return x.Index.ByMessage(ctx, account, id)
+}
+
+func TestLockedIndexDoesNotHoldUpTheBot(t *testing.T) {
+	t.Parallel()
+	index := &lockedIndex{Index: reupload.NewMemoryIndex(100)}
+	r := newRig(t, &reupload.Options{Index: index})
+	before := r.receivePicture()
+
+	index.locked.Store(true)
+	start := time.Now()
+	const n = 20
+	for range n {
+		r.receivePicture()
+	}
+	// Two seconds for the first, a tenth of one for each further one; and some for the machine.
+	if took := time.Since(start); took > 12*time.Second {
+		t.Errorf("%d messages took %v", n, took)
+	}
+	if _, err := r.client.Download(r.ctx(), before.image); !errors.Is(reupload.Cause(err), reupload.ErrUnknownMessage) {
+		t.Errorf("error %v, cause %v", err, reupload.Cause(err))
+	}
+	// Who names the message does not depend on it.
+	data, err := r.plugin.Download(r.ctx(), &before.evt.Info, before.image)
+	if err != nil || len(data) == 0 {
+		t.Errorf("download: %v (cause: %v)", err, reupload.Cause(err))
+	}
+	if n := r.log.count("WARN", "The index fails"); n != 1 {
+		t.Errorf("said %d times that the index fails", n)
+	}
+
+	index.locked.Store(false)
+	after := r.receivePicture()
+	r.heals(after)
+	if n := r.log.count("INFO", "The index works again"); n != 1 {
+		t.Errorf("said %d times that the index works again", n)
+	}
+}
+
+func TestHealthyDownloadAsksNoIndex(t *testing.T) {
+	t.Parallel()
+	index := &lockedIndex{Index: reupload.NewMemoryIndex(100)}
+	r := newRig(t, &reupload.Options{Index: index})
+	p := r.receivePicture()
+	r.heals(p)
+	calls := index.calls.Load()
+	for range 10 {
+		r.heals(p) // from the new path
+	}
+	if n := index.calls.Load() - calls; n != 0 {
+		t.Errorf("the index was asked %d times", n)
+	}
+}
