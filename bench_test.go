@@ -2,6 +2,7 @@ package reupload_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -117,36 +118,29 @@ func (constant) RoundTrip(*http.Request) (*http.Response, error) { return okResp
 // An expired download that the plugin heals, against the flow that whatsmeow's documentation describes (the comment on
 // SendMediaRetryReceipt), written by hand with whatsmeow's own functions. The phone answers both at once.
 func BenchmarkHeal(b *testing.B) {
-	with := newRig(b, nil)
-	with.box.RecordAsked(false)
-	account := with.box.NewAccount()
-	byHand := newHandMadeBot(b, account)
-	n := 0
-	var expired [2]*wabox.Media
-	prepare := func(side int, deliver func(*wabox.Media)) {
-		expired[side] = with.box.Upload(bytes.Repeat([]byte{byte(n), byte(n >> 8), byte(n >> 16), byte(side)}, 2500), whatsmeow.MediaImage)
-		deliver(expired[side])
-		with.box.Expire(expired[side])
-		n++
+	box, err := wabox.New()
+	if err != nil {
+		b.Fatal(err)
 	}
+	b.Cleanup(box.Close)
+	box.RecordAsked(false)
+	bots := [2]*benchBot{newBenchBot(b, box, true), newBenchBot(b, box, false)}
 	c := new(contest)
 	for i := 0; b.Loop(); i++ {
-		b.StopTimer()
-		prepare(0, func(m *wabox.Media) { with.receive(wabox.Incoming{}, &waE2E.Message{ImageMessage: m.Image()}) })
-		prepare(1, func(m *wabox.Media) { byHand.receive(b, account, m) })
-		b.StartTimer()
 		for _, side := range [2]int{i & 1, 1 - i&1} {
+			bot := bots[side]
+			img := bot.receive(b, box, bytes.Repeat(fmt.Appendf(nil, "%9d%d", i, side), 1000))
 			start := time.Now()
 			var err error
 			if side == 0 {
-				_, err = with.client.Download(b.Context(), expired[0].Image())
+				_, err = bot.client.Download(b.Context(), img)
 			} else {
-				_, err = byHand.download(b, expired[1])
+				_, err = bot.downloadByHand(b.Context(), img)
 			}
+			c.times[side] = append(c.times[side], time.Since(start))
 			if err != nil {
 				b.Fatal(err)
 			}
-			c.times[side] = append(c.times[side], time.Since(start))
 		}
 	}
 	median := func(side int) float64 {
@@ -159,22 +153,33 @@ func BenchmarkHeal(b *testing.B) {
 	b.ReportMetric(median(0)/median(1), "time-ratio")
 }
 
-// A handMadeBot does what whatsmeow's documentation says.
-type handMadeBot struct {
+// A benchBot is a bot with the plugin, or one that does by hand what whatsmeow's documentation says.
+type benchBot struct {
+	account  *wabox.Account
 	client   *whatsmeow.Client
 	messages chan *events.Message
 	answers  chan *events.MediaRetry
 	last     *events.Message
 }
 
-func newHandMadeBot(b *testing.B, account *wabox.Account) *handMadeBot {
-	bot := &handMadeBot{client: account.NewClient(nil), messages: make(chan *events.Message, 1), answers: make(chan *events.MediaRetry, 1)}
+func newBenchBot(b *testing.B, box *wabox.Box, plugin bool) *benchBot {
+	bot := &benchBot{account: box.NewAccount(), messages: make(chan *events.Message, 1), answers: make(chan *events.MediaRetry, 1)}
+	bot.client = bot.account.NewClient(nil)
+	if plugin {
+		p, err := reupload.Register(bot.client, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { p.Close() })
+	}
 	bot.client.AddEventHandler(func(evt any) {
 		switch evt := evt.(type) {
 		case *events.Message:
 			bot.messages <- evt
 		case *events.MediaRetry:
-			bot.answers <- evt
+			if !plugin {
+				bot.answers <- evt
+			}
 		}
 	})
 	if err := bot.client.Connect(); err != nil {
@@ -184,20 +189,23 @@ func newHandMadeBot(b *testing.B, account *wabox.Account) *handMadeBot {
 	return bot
 }
 
-func (bot *handMadeBot) receive(b *testing.B, account *wabox.Account, m *wabox.Media) {
-	if _, err := account.Deliver(wabox.Incoming{}, &waE2E.Message{ImageMessage: m.Image()}); err != nil {
+// receive delivers a picture and lets it expire.
+func (bot *benchBot) receive(b *testing.B, box *wabox.Box, content []byte) *waE2E.ImageMessage {
+	media := box.Upload(content, whatsmeow.MediaImage)
+	if _, err := bot.account.Deliver(wabox.Incoming{}, &waE2E.Message{ImageMessage: media.Image()}); err != nil {
 		b.Fatal(err)
 	}
 	bot.last = <-bot.messages
+	box.Expire(media)
+	return bot.last.Message.GetImageMessage()
 }
 
-func (bot *handMadeBot) download(b *testing.B, m *wabox.Media) ([]byte, error) {
-	img := bot.last.Message.GetImageMessage()
-	data, err := bot.client.Download(b.Context(), img)
+func (bot *benchBot) downloadByHand(ctx context.Context, img *waE2E.ImageMessage) ([]byte, error) {
+	data, err := bot.client.Download(ctx, img)
 	if !errors.Is(err, whatsmeow.ErrMediaDownloadFailedWith404) && !errors.Is(err, whatsmeow.ErrMediaDownloadFailedWith410) {
 		return data, err
 	}
-	if err = bot.client.SendMediaRetryReceipt(b.Context(), &bot.last.Info, img.GetMediaKey()); err != nil {
+	if err = bot.client.SendMediaRetryReceipt(ctx, &bot.last.Info, img.GetMediaKey()); err != nil {
 		return nil, err
 	}
 	retry, err := whatsmeow.DecryptMediaRetryNotification(<-bot.answers, img.GetMediaKey())
@@ -208,7 +216,7 @@ func (bot *handMadeBot) download(b *testing.B, m *wabox.Media) ([]byte, error) {
 		return nil, errors.New(retry.GetResult().String())
 	}
 	img.DirectPath = retry.DirectPath
-	return bot.client.Download(b.Context(), img)
+	return bot.client.Download(ctx, img)
 }
 
 // A history sync of 100,000 media messages, against what whatsmeow itself takes to parse them for a bot.

@@ -14,7 +14,7 @@ import (
 
 // historyBatch is how many entries of a history sync are given to the index at once. A database takes less for a row of a large
 // batch, and must take this many in indexTimeout.
-const historyBatch = 5000
+const historyBatch = 10_000
 
 // handle is the plugin's event handler.
 func (p *Plugin) handle(rawEvt any) bool {
