@@ -46,17 +46,22 @@ func (c *contest) run(b *testing.B, ours, theirs func()) {
 			c.mallocs[side] += after.Mallocs - before.Mallocs
 		}
 	}
-	ns := func(side int) float64 {
+	c.report(b)
+	allocs := func(side int) float64 { return float64(c.mallocs[side]) / float64(len(c.times[side])) }
+	b.ReportMetric(allocs(0), "ours-allocs")
+	b.ReportMetric(allocs(1), "theirs-allocs")
+}
+
+// report reports the medians and their ratio.
+func (c *contest) report(b *testing.B) {
+	median := func(side int) float64 {
 		slices.Sort(c.times[side])
 		return float64(c.times[side][len(c.times[side])/2])
 	}
-	allocs := func(side int) float64 { return float64(c.mallocs[side]) / float64(len(c.times[side])) }
 	b.ReportMetric(0, "ns/op") // it would be the sum of both
-	b.ReportMetric(ns(0), "ours-ns")
-	b.ReportMetric(ns(1), "theirs-ns")
-	b.ReportMetric(ns(0)/ns(1), "time-ratio")
-	b.ReportMetric(allocs(0), "ours-allocs")
-	b.ReportMetric(allocs(1), "theirs-allocs")
+	b.ReportMetric(median(0), "ours-ns")
+	b.ReportMetric(median(1), "theirs-ns")
+	b.ReportMetric(median(0)/median(1), "time-ratio")
 }
 
 // A healthy download with the plugin, against one without it. Two clients of one box; the file has 100 kB.
@@ -143,14 +148,7 @@ func BenchmarkHeal(b *testing.B) {
 			}
 		}
 	}
-	median := func(side int) float64 {
-		slices.Sort(c.times[side])
-		return float64(c.times[side][len(c.times[side])/2])
-	}
-	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(median(0), "ours-ns")
-	b.ReportMetric(median(1), "theirs-ns")
-	b.ReportMetric(median(0)/median(1), "time-ratio")
+	c.report(b)
 }
 
 // A benchBot is a bot with the plugin, or one that does by hand what whatsmeow's documentation says.

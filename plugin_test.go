@@ -85,7 +85,7 @@ func TestUnhealedDownloadKeepsItsError(t *testing.T) {
 // when it has handled the message: often in the moment in which the request is out.
 func TestForeignAcksAreNotTakenForOurs(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, &reupload.Options{Timeout: time.Second})
+	r := newRig(t, nil)
 	r.phone.Phone(func(wabox.Request) []wabox.Answer { return []wabox.Answer{{Ack: wabox.AckError("479")}} })
 	for range 100 {
 		p := r.receivePicture()
