@@ -179,7 +179,7 @@ func TestRememberRefusesWhatNamesNoMessage(t *testing.T) {
 // A phone that was never reached is not left alone for it.
 func TestOwnOutageIsNotHeldAgainstThePhone(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, &reupload.Options{Timeout: 300 * time.Millisecond})
+	r := newRig(t, &reupload.Options{Timeout: 2 * time.Second})
 	r.heals(r.receivePicture()) // whatsmeow knows the media hosts from now on
 	p := r.receivePicture()
 	r.phone.Offline(true)

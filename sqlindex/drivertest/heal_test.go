@@ -38,7 +38,7 @@ func run(t *testing.T, account *wabox.Account, db *sql.DB, dialect string) *proc
 	var err error
 	p.plugin, err = reupload.Register(p.client, &reupload.Options{
 		Index:   newIndex(t, db, dialect),
-		Timeout: time.Second,
+		Timeout: 3 * time.Second, // for phones that do not answer; one that does takes milliseconds
 		OnReupload: func(r reupload.Reupload) {
 			if r.Late {
 				p.late <- r
