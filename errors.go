@@ -26,7 +26,7 @@ var (
 	// ErrRejected means that the server refused the receipt, so that the phone never saw it.
 	ErrRejected = errors.New("reupload: the server refused the request; check its chat and participant")
 	// ErrInvalidAnswer means that the answer was authentic and yet makes no sense: it names another message, or reports
-	// success without a path that can be used.
+	// success without a path that can be used, or with one under which there is nothing, or another file.
 	ErrInvalidAnswer = errors.New("reupload: the phone's answer makes no sense; try again later")
 	// ErrUnknownMessage means that a download failed whose file belongs to no message that the index knows.
 	// Use [WithMessage], [Plugin.Download] or [Plugin.Remember] to name the message.

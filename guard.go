@@ -2,6 +2,7 @@ package reupload
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -29,15 +30,35 @@ func (g *guardedIndex) put(ctx context.Context, entries []Entry) {
 }
 
 func (g *guardedIndex) putNow(ctx context.Context, entries []Entry) error {
+	return g.putFor(ctx, g.timeout(), entries)
+}
+
+// smallBatch is how many entries an index must always take in indexTimeout.
+const smallBatch = 1000
+
+// putMany puts in a batch of a history sync. Nobody waits for that, so it always has its full time; and what did not fit into
+// that at once is put in a little at a time.
+func (g *guardedIndex) putMany(ctx context.Context, entries []Entry) {
+	if g.putFor(ctx, indexTimeout, entries) == nil {
+		return
+	}
+	for batch := range slices.Chunk(entries, smallBatch) {
+		if g.putFor(ctx, indexTimeout, batch) != nil {
+			return
+		}
+	}
+}
+
+func (g *guardedIndex) putFor(ctx context.Context, timeout time.Duration, entries []Entry) error {
 	account := g.account()
 	if len(entries) == 0 || account.IsEmpty() {
 		return nil
 	}
-	return g.do(ctx, func(ctx context.Context) error { return g.index.Put(ctx, account, entries) })
+	return g.do(ctx, timeout, func(ctx context.Context) error { return g.index.Put(ctx, account, entries) })
 }
 
 func (g *guardedIndex) byFile(ctx context.Context, fileEncSHA256 []byte) (found []Entry) {
-	_ = g.do(ctx, func(ctx context.Context) (err error) {
+	_ = g.do(ctx, g.timeout(), func(ctx context.Context) (err error) {
 		found, err = g.index.ByFile(ctx, g.account(), fileEncSHA256)
 		return err
 	})
@@ -45,18 +66,21 @@ func (g *guardedIndex) byFile(ctx context.Context, fileEncSHA256 []byte) (found 
 }
 
 func (g *guardedIndex) byMessage(ctx context.Context, id types.MessageID) (found []Entry) {
-	_ = g.do(ctx, func(ctx context.Context) (err error) {
+	_ = g.do(ctx, g.timeout(), func(ctx context.Context) (err error) {
 		found, err = g.index.ByMessage(ctx, g.account(), id)
 		return err
 	})
 	return found
 }
 
-func (g *guardedIndex) do(ctx context.Context, call func(context.Context) error) error {
-	timeout := indexTimeout
+func (g *guardedIndex) timeout() time.Duration {
 	if g.failing.Load() {
-		timeout = failingIndexTimeout
+		return failingIndexTimeout
 	}
+	return indexTimeout
+}
+
+func (g *guardedIndex) do(ctx context.Context, timeout time.Duration, call func(context.Context) error) error {
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	err := call(bounded)

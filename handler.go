@@ -1,7 +1,6 @@
 package reupload
 
 import (
-	"context"
 	"runtime/debug"
 
 	"go.mau.fi/whatsmeow"
@@ -13,7 +12,7 @@ import (
 )
 
 // historyBatch is how many entries of a history sync are given to the index at once. A database takes less for a row of a large
-// batch, and must take this many in indexTimeout.
+// batch.
 const historyBatch = 10_000
 
 // handle is the plugin's event handler.
@@ -25,7 +24,7 @@ func (p *Plugin) handle(rawEvt any) bool {
 	defer p.contain("an event handler")
 	switch evt := rawEvt.(type) {
 	case *events.Message:
-		p.index.put(context.Background(), p.mediaOfEvent(evt))
+		p.index.put(p.root, p.mediaOfEvent(evt))
 	case *events.HistorySync:
 		p.rememberHistory(evt)
 	case *events.MediaRetry:
@@ -90,7 +89,7 @@ func (p *Plugin) answered(a answer, tapped bool) {
 	if !p.memory.isNew(a, tapped) {
 		return
 	}
-	if !p.pending.deliver(a) {
+	if !p.pending.deliver(a, false) {
 		p.spawn(func() { p.answeredLate(a) })
 	}
 }
@@ -119,7 +118,9 @@ func (p *Plugin) answeredLate(a answer) {
 		p.report(e, result, nil, true, p.record(e, result, nil, true))
 		return
 	}
-	p.log.Debugf("Ignoring an answer for %s that nobody waits for", a.id)
+	if !p.pending.deliver(a, true) {
+		p.log.Debugf("Ignoring an answer for %s that nobody waits for", a.id)
+	}
 }
 
 // mediaOfEvent returns the files in a message event.
@@ -140,7 +141,7 @@ func (p *Plugin) mediaOf(info *types.MessageInfo, msg *waE2E.Message) []Entry {
 func (p *Plugin) rememberHistory(evt *events.HistorySync) {
 	var batch []Entry
 	add := func(chat types.JID, msg *waWeb.WebMessageInfo) {
-		if msg.GetMessage() == nil {
+		if msg.GetMessage() == nil || p.isClosed() {
 			return
 		}
 		parsed, err := p.client.ParseWebMessage(chat, msg)
@@ -150,7 +151,7 @@ func (p *Plugin) rememberHistory(evt *events.HistorySync) {
 		}
 		batch = append(batch, p.mediaOfEvent(parsed)...)
 		if len(batch) >= historyBatch {
-			p.index.put(context.Background(), batch)
+			p.index.putMany(p.root, batch)
 			batch = nil
 		}
 	}
@@ -166,5 +167,5 @@ func (p *Plugin) rememberHistory(evt *events.HistorySync) {
 	for _, msg := range evt.Data.GetStatusV3Messages() {
 		add(types.StatusBroadcastJID, msg)
 	}
-	p.index.put(context.Background(), batch)
+	p.index.putMany(p.root, batch)
 }

@@ -15,10 +15,22 @@ type memory struct {
 	refusalPause, silencePause time.Duration
 
 	mu       sync.RWMutex
-	moves    *bounded[directPath, string]       // dead paths and where their files are now
-	wrong    *bounded[string, bool]             // new paths that have given other bytes
-	outcomes *bounded[types.MessageID, outcome] // how the last request for a message ended
-	answers  *bounded[string, int]              // answers that were seen, to know them when they come again
+	moves    *bounded[directPath, string] // dead paths and where their files are now
+	wrong    *bounded[string, bool]       // new paths that have given other bytes
+	outcomes *bounded[fileKey, outcome]   // how the last request for a message ended
+	answers  *bounded[string, int]        // answers that were seen, to know them when they come again
+}
+
+// A fileKey tells one file of one message from another, as sameMessage does.
+type fileKey struct {
+	id       types.MessageID
+	mediaKey [mediaKeySize]byte
+}
+
+func fileKeyOf(r Request) fileKey {
+	key := fileKey{id: r.MessageID}
+	copy(key.mediaKey[:], r.MediaKey)
+	return key
 }
 
 // An outcome is how the last request for a message ended.
@@ -42,7 +54,7 @@ func newMemory(refusalPause, silencePause time.Duration) *memory {
 		silencePause: silencePause,
 		moves:        newBounded[directPath, string](maxMoves),
 		wrong:        newBounded[string, bool](maxWrong),
-		outcomes:     newBounded[types.MessageID, outcome](maxOutcomes),
+		outcomes:     newBounded[fileKey, outcome](maxOutcomes),
 		answers:      newBounded[string, int](maxAnswers),
 	}
 }
@@ -63,6 +75,11 @@ func (m *memory) setWrong(path string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.wrong.set(path, true)
+	for key, o := range m.outcomes.values {
+		if o.path == path { // the phone may well do the same again
+			m.outcomes.values[key] = outcome{err: fmt.Errorf("%w: another file is under the new path", ErrInvalidAnswer), until: time.Now().Add(m.silencePause)}
+		}
+	}
 }
 
 func (m *memory) isWrong(path string) bool {
@@ -84,7 +101,7 @@ func (m *memory) move(path string, dead ...directPath) {
 
 // settle remembers how a request ended, and tells whether that is news: a path that was not known. A late answer does not
 // undo a path.
-func (m *memory) settle(id types.MessageID, r Result, err error, late bool) bool {
+func (m *memory) settle(req Request, r Result, err error, late bool) bool {
 	now := time.Now()
 	o := outcome{path: r.DirectPath}
 	if o.path == "" {
@@ -104,18 +121,20 @@ func (m *memory) settle(id types.MessageID, r Result, err error, late bool) bool
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	last := m.outcomes.values[id]
+	key := fileKeyOf(req)
+	last := m.outcomes.values[key]
 	if late && o.path == "" && last.path != "" {
 		return false
 	}
-	m.outcomes.set(id, o)
+	m.outcomes.set(key, o)
+	delete(m.wrong.values, o.path) // the phone stands by it
 	return o.path != "" && o.path != last.path
 }
 
 // refusal returns why a message should not be asked for now, and until when, or nil.
-func (m *memory) refusal(id types.MessageID) error {
+func (m *memory) refusal(req Request) error {
 	m.mu.RLock()
-	o := m.outcomes.values[id]
+	o := m.outcomes.values[fileKeyOf(req)]
 	m.mu.RUnlock()
 	if o.err == nil || !time.Now().Before(o.until) {
 		return nil
@@ -129,7 +148,7 @@ func (m *memory) refusal(id types.MessageID) error {
 func (m *memory) isNew(a answer, tapped bool) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !a.isError {
+	if len(a.envelope.iv) > 0 {
 		key := a.id + "\x00" + string(a.envelope.iv) + "\x00" + string(a.envelope.ciphertext)
 		seen := m.answers.values[key]
 		m.answers.set(key, 1)

@@ -113,6 +113,7 @@ func (p *pending) join(e Entry) (*flight, error) {
 		callers: 1,
 		done:    make(chan struct{}),
 	}
+	f.unsent.Store(true)
 	p.flights[e.MessageID] = append(p.flights[e.MessageID], f)
 	p.flying.Go(func() { p.fly(ctx, f) })
 	return f, nil
@@ -346,8 +347,9 @@ func (f *flight) isRepetition(r reading) bool {
 // deliver hands an answer to the flights that wait for it, and tells whether there are any. It never blocks.
 //
 // Nothing but the message id says which request an answer belongs to. Where a message holds several files, the answer is
-// for the one whose media key opens it, and for all of them if none does.
-func (p *pending) deliver(a answer) (taken bool) {
+// for the one whose media key opens it. If none does it may be for a file that nobody waits for any more; anyway hands it to
+// all who wait.
+func (p *pending) deliver(a answer, anyway bool) (taken bool) {
 	p.mu.Lock()
 	flights := slices.Clone(p.flights[a.id])
 	p.mu.Unlock()
@@ -361,7 +363,7 @@ func (p *pending) deliver(a answer) (taken bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, f := range flights {
-		if f.ended || opened && readings[i].result.cause != nil {
+		if f.ended || (opened || !anyway) && readings[i].result.cause != nil {
 			continue
 		}
 		taken = true
@@ -408,11 +410,10 @@ func (p *pending) waiting() (n int) {
 	return n
 }
 
-// close ends every flight with ErrClosed, starts no more, and waits for their goroutines.
+// close ends every flight with ErrClosed, and starts no more.
 func (p *pending) close() {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
 	p.failAll(ErrClosed)
-	p.flying.Wait()
 }

@@ -75,7 +75,8 @@ type Plugin struct {
 // The media HTTP client that the client has is wrapped with its proxy, time-out and cookie jar, and not changed. A proxy or
 // media client that is set later is found when the client connects.
 //
-// The error is ErrAlreadyRegistered, or says what is wrong with the client or the options.
+// The error is ErrAlreadyRegistered or whatsmeow.ErrClientIsNil, or says what is wrong: with the options, with the client's media
+// HTTP client, or that Register was called inside an event handler, where it would deadlock.
 func Register(client *whatsmeow.Client, opts *Options) (*Plugin, error) {
 	if client == nil {
 		return nil, whatsmeow.ErrClientIsNil
@@ -121,7 +122,7 @@ func Register(client *whatsmeow.Client, opts *Options) (*Plugin, error) {
 		timeout: defaultTo(opts.Timeout, 30*time.Second),
 		slots:   make(chan struct{}, defaultTo(opts.MaxInFlight, 32)),
 		root:    p.root,
-		keep:    func(e Entry) { p.index.put(context.WithoutCancel(p.root), []Entry{e}) },
+		keep:    func(e Entry) { p.index.put(context.Background(), []Entry{e}) }, // Close does not undo what the phone has done
 		record:  p.record,
 		report:  p.report,
 		flights: make(map[types.MessageID][]*flight),
@@ -219,7 +220,8 @@ func (p *Plugin) Download(ctx context.Context, info *types.MessageInfo, media wh
 	return p.client.Download(WithMessage(ctx, info, media), media)
 }
 
-// DownloadToFile is Download into a file, which is written from its beginning. After an error the file is empty.
+// DownloadToFile is Download into a file, which is written from its beginning. After an error the file is empty. The error can
+// also be that of the file's Seek or Truncate, perhaps joined to whatsmeow's.
 func (p *Plugin) DownloadToFile(ctx context.Context, info *types.MessageInfo, media whatsmeow.DownloadableMessage, file whatsmeow.File) error {
 	// whatsmeow writes where the file stands, so the rest of an earlier try would stay in front of the media.
 	if err := rewind(file); err != nil {
@@ -243,13 +245,18 @@ func rewind(file whatsmeow.File) error {
 }
 
 // Remember puts the media of a message into the index by hand. Messages and history syncs that arrive while the plugin is
-// registered are remembered without.
+// registered are remembered without. A message without media, or with media that cannot be requested, is no error.
+//
+// The error wraps ErrInvalidRequest, or is ErrClosed, whatsmeow.ErrNotLoggedIn, the context's or the index's own.
 func (p *Plugin) Remember(ctx context.Context, info *types.MessageInfo, msg *waE2E.Message) error {
 	if p.isClosed() {
 		return ErrClosed
 	}
 	if info == nil || info.ID == "" || info.Chat.IsEmpty() {
 		return fmt.Errorf("%w: Remember needs the message's id and chat", ErrInvalidRequest)
+	}
+	if p.sender.ownID().IsEmpty() {
+		return whatsmeow.ErrNotLoggedIn
 	}
 	return p.index.putNow(ctx, p.mediaOf(info, msg))
 }
@@ -283,7 +290,7 @@ func Cause(err error) error {
 
 // record remembers how a request ended, and tells whether that is news.
 func (p *Plugin) record(e Entry, r Result, err error, late bool) (isNews bool) {
-	isNews = p.memory.settle(e.MessageID, r, err, late)
+	isNews = p.memory.settle(e.Request, r, err, late)
 	if isNews && late {
 		p.stats.late.Add(1)
 	}
@@ -321,11 +328,17 @@ func (p *Plugin) spawn(f func()) {
 }
 
 // Close ends all waiting with ErrClosed and leaves the client as it was before Register. It can be called from anywhere, an
-// event handler too, and more than once. It does not wait for an OnReupload that is running. It always returns nil.
+// event handler too, and more than once. It waits for the plugin's goroutines, but for no more than a second where whatsmeow
+// holds them up: while it dials, or while an event handler runs, which the plugin's own is then removed after. It does not wait
+// for an OnReupload that is running. It always returns nil.
 func (p *Plugin) Close() error {
 	p.closing.Do(p.close)
 	return nil
 }
+
+// closePatience is how long Close waits for whatsmeow, which holds a lock while it dials, and another one on its handlers while
+// one of them runs.
+const closePatience = time.Second
 
 func (p *Plugin) close() {
 	p.mu.Lock()
@@ -333,26 +346,34 @@ func (p *Plugin) close() {
 	p.mu.Unlock()
 	p.cancel(ErrClosed)
 	p.pending.close()
-	p.spawned.Wait()
 	if p.sender.tap != nil {
-		p.sender.tap.remove(p.client)
+		p.sender.tap.receive.Store(nil)
 	}
 	p.wrapping.Lock()
 	if current, ok := mediaClient(p.client); !ok || current == p.wrapped && isOurs(current) {
 		p.client.SetMediaHTTPClient(p.original)
 	}
 	p.wrapping.Unlock()
-	// whatsmeow holds a read lock on its handlers while one runs, so that removing one inside would deadlock.
-	removed := make(chan struct{})
+
+	quiet, removed := make(chan struct{}), make(chan struct{})
 	go func() {
+		p.pending.flying.Wait()
+		p.spawned.Wait()
+		if p.sender.tap != nil {
+			p.sender.tap.remove(p.client)
+		}
+		close(quiet)
 		p.client.RemoveEventHandler(p.handlerID)
 		close(removed)
 	}()
-	if !calledFrom(stackDispatch) {
-		select {
-		case <-removed:
-		case <-time.After(time.Second): // some other handler takes its time; ours does nothing any more
-		}
+	patience := time.After(closePatience)
+	last := removed
+	if calledFrom(stackDispatch) {
+		last = quiet // the handler that calls would wait for itself
+	}
+	select {
+	case <-last:
+	case <-patience: // what is left does nothing any more, and ends when whatsmeow lets it
 	}
 }
 

@@ -51,8 +51,10 @@ func hasParticipant(chat types.JID) bool {
 // The error wraps ErrInvalidRequest or is ErrNewsletter.
 func (r Request) normalize() (Request, error) {
 	r.Chat, r.Participant = r.Chat.ToNonAD(), r.Participant.ToNonAD()
-	if r.Chat.Server == types.LegacyUserServer { // the name that backups and WhatsApp Web's store use
-		r.Chat.Server = types.DefaultUserServer
+	for _, jid := range [...]*types.JID{&r.Chat, &r.Participant} {
+		if jid.Server == types.LegacyUserServer { // the name that backups and WhatsApp Web's store use
+			jid.Server = types.DefaultUserServer
+		}
 	}
 	switch {
 	case r.Chat.Server == types.NewsletterServer:

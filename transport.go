@@ -294,7 +294,10 @@ func (t *transport) heal(req *http.Request, file download, dead directPath) (*ht
 	}
 	canWait := p.canWait()
 	for _, e := range entries {
-		if cause = p.memory.refusal(e.MessageID); cause != nil {
+		if cause = p.memory.refusal(e.Request); cause != nil {
+			if !isAboutMessage(cause) {
+				break
+			}
 			continue
 		}
 		var resp *http.Response
@@ -320,6 +323,9 @@ func (t *transport) askFor(req *http.Request, file download, dead directPath, e 
 	}
 	resp, err := t.fetch(req, file, result.DirectPath)
 	if err != nil {
+		if errors.Is(err, ErrInvalidAnswer) {
+			t.plugin.memory.settle(e.Request, Result{}, err, false) // or each download would ask again
+		}
 		if refused := result.Err(); refused != nil { // the path was worth a try, no more
 			err = refused
 		}

@@ -269,7 +269,7 @@ func TestReplayThatFailsForAnotherReason(t *testing.T) {
 
 func TestWrongBytesUnderTheNewPath(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, &reupload.Options{SilencePause: -1})
 	p := r.receivePicture()
 	path := r.box.Reupload(p.Media)
 	r.box.Corrupt(path)
