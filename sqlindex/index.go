@@ -17,9 +17,9 @@
 //
 // # Retention
 //
-// An entry is forgotten two years after it was first put in, and the oldest ones are when there are more than two million
-// (some 500 MB), of all accounts together. [Index.SetRetention] changes both. This happens a little at a time while entries are
-// put in, and needs nothing else; [Index.Prune] does what is left to do at once.
+// An entry is forgotten two years after it was first put in, and the oldest ones are when there are more than two million of
+// all accounts together (some 500 MB in SQLite, 700 MB in PostgreSQL). [Index.SetRetention] changes both. This happens a
+// little at a time while entries are put in, and needs nothing else; [Index.Prune] does what is left to do at once.
 //
 // # SQLite
 //
@@ -94,6 +94,7 @@ func New(ctx context.Context, db *sql.DB, dialect string) (*Index, error) {
 	}
 	x := &Index{accounts: make(map[types.JID]int64)}
 	x.SetRetention(DefaultMaxAge, DefaultMaxEntries)
+	x.retention.due.Store(pruneEvery - 1) // the first Put prunes, so that a process that puts in little prunes too
 	if kind == dbutil.SQLite {
 		x.tables = newSQLite(db)
 	} else {

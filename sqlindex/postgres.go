@@ -21,17 +21,14 @@ const fewRows = 8
 // putArrays takes a batch of any size as one array for each column, so that one text, prepared once, does for all. Arrays are
 // passed as PostgreSQL writes them, since database/sql has none and each driver has its own way.
 //
-// A new row has the id after the last one, and a row that is there already passes its own on, so that there are no gaps.
+// A new row takes the next id, and a row that is there already passes its own on: an id that is used up leaves a gap, which
+// pruning counts as a row.
 const putArrays = `
 INSERT INTO reupload_media AS m (id, account, stored, ` + rowColumns + `)
-SELECT COALESCE(known, (SELECT COALESCE(max(id), 0) FROM reupload_media) +
-		count(*) FILTER (WHERE known IS NULL) OVER (ROWS UNBOUNDED PRECEDING)),
+SELECT COALESCE((SELECT o.id FROM reupload_media AS o WHERE o.message = i.message AND o.file = i.file), nextval('reupload_media_ids')),
 	$1::bigint, $2::bigint, ` + rowColumns + `
-FROM (
-	SELECT *, (SELECT o.id FROM reupload_media AS o WHERE o.message = i.message AND o.file = i.file) AS known
-	FROM unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::boolean[], $7::bytea[], $8::text[], $9::text[], $10::bytea[],
-		$11::bytea[], $12::bytea[]) AS i (` + rowColumns + `)
-) AS rows` + onConflict
+FROM unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::boolean[], $7::bytea[], $8::text[], $9::text[], $10::bytea[],
+	$11::bytea[], $12::bytea[]) AS i (` + rowColumns + `)` + onConflict
 
 // putBatch is a text of its own, since drivers keep a plan for each text.
 const putBatch = "/* batch */" + putArrays

@@ -81,9 +81,9 @@ func (x *Index) pruneSome(ctx context.Context, rows int) {
 	}
 }
 
-// Ids are given in the order of arrival and without gaps, so that the row that is maxEntries behind the newest is the first one too
-// many, and nobody has to count. (Rows that somebody else has deleted leave gaps, and count until the oldest row is past them.
-// On PostgreSQL rows that were put in at the same moment can share an id, and count as one.)
+// Ids are given in the order of arrival and with hardly any gaps, so that the row that is maxEntries behind the newest is the first
+// one too many, and nobody has to count. (Rows that somebody else has deleted, and on PostgreSQL those of a transaction that was
+// rolled back, leave gaps, and count until the oldest row is past them.)
 const expiredQuery = `
 SELECT max(id) FROM (SELECT id, stored FROM reupload_media ORDER BY id LIMIT $1) AS oldest
 WHERE stored < $2 OR id <= (SELECT max(id) FROM reupload_media) - $3`

@@ -1,7 +1,6 @@
 package sqlindex
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
@@ -71,7 +70,7 @@ func makeRows(account int64, entries []reupload.Entry) ([]row, error) {
 			path:        append(noBytes, e.DirectPath...),
 		}
 		if len(e.FileEncSHA256) != 0 {
-			r.file, r.fileHash = hash(account, e.FileEncSHA256), bytes.Clone(e.FileEncSHA256)
+			r.file, r.fileHash = hash(account, e.FileEncSHA256), e.FileEncSHA256
 		}
 		rows = append(rows, r)
 	}

@@ -2,6 +2,7 @@ package drivertest
 
 import (
 	"bytes"
+	"cmp"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -69,7 +71,10 @@ func findPostgres() (bin string, err error) {
 	if len(found) == 0 {
 		return "", errNoPostgres
 	}
-	return filepath.Dir(found[len(found)-1]), nil
+	newest := slices.MaxFunc(found, func(a, b string) int { // 9.6 is older than 15
+		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
+	})
+	return filepath.Dir(newest), nil
 }
 
 func (s *postgresServer) start() error {

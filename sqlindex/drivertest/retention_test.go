@@ -60,8 +60,8 @@ func TestPruneByAge(t *testing.T) {
 		if n, err := index.Prune(t.Context()); err != nil || n != 1200 {
 			t.Fatalf("Prune: %d, %v, want 1200", n, err)
 		}
-		age("1 = 1")
 		put(t, index, media(3000))
+		age("id < (SELECT max(id) FROM reupload_media)")
 		if n, err := index.Prune(t.Context()); err != nil || n != 800 {
 			t.Fatalf("Prune: %d, %v, want 800", n, err)
 		}
@@ -184,6 +184,46 @@ func TestPopularFile(t *testing.T) {
 			if err = rows.Scan(&id, &parent, &unused, &detail); err != nil || strings.Contains(detail, "SCAN") || strings.Contains(detail, "TEMP") {
 				t.Errorf("ByFile reads or sorts all rows of a file: %s, %v", detail, err)
 			}
+		}
+	})
+}
+
+// Processes that end before they have put in much prune as well.
+func TestShortRunsPrune(t *testing.T) {
+	each(t, func(t *testing.T, k backend) {
+		db, dialect := k.open(t)
+		for run := range 10 {
+			index := newIndex(t, db, dialect)
+			index.SetRetention(0, 10)
+			put(t, index, mediaBatch(run*20, 20)...)
+		}
+		if n := countRows(t, db); n > 30 {
+			t.Errorf("%d rows are left, with a limit of 10", n)
+		}
+	})
+}
+
+// The limit holds where many write at once: each row counts.
+func TestLimitWithManyWriters(t *testing.T) {
+	each(t, func(t *testing.T, k backend) {
+		index, db := k.index(t)
+		index.SetRetention(0, 100)
+		var writers sync.WaitGroup
+		for w := range 8 {
+			writers.Go(func() {
+				for n := range 50 {
+					if err := index.Put(t.Context(), account, []reupload.Entry{media(w*1000 + n)}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		writers.Wait()
+		if _, err := index.Prune(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := countRows(t, db); n != 100 {
+			t.Errorf("%d rows are left, want 100", n)
 		}
 	})
 }

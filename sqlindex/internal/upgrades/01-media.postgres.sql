@@ -4,9 +4,9 @@ CREATE TABLE reupload_account (
 	jid TEXT NOT NULL UNIQUE
 );
 
--- The ids are given in the order of arrival and without gaps, so that the oldest rows are the first ones, and the last id tells
--- how many there are. No sequence does that, which has gaps. Rows that are put in at the same moment can have the same id.
--- The columns message and file are 64 bits of a hash, which keeps the indexes narrow.
+-- The ids are given in the order of arrival and with hardly any gaps, so that the oldest rows are the first ones, and the last id
+-- tells about how many there are. The columns message and file are 64 bits of a hash, which keeps the indexes narrow.
+CREATE SEQUENCE reupload_media_ids;
 CREATE TABLE reupload_media (
 	id          BIGINT  NOT NULL,
 	account     BIGINT  NOT NULL,
