@@ -40,6 +40,7 @@ type bot struct {
 	db       *sql.DB
 	sessions *sqlstore.Container // in db
 	media    *os.Root            // the directory that media is saved in; nothing that a message says leads out of it
+	naming   sync.Mutex
 	log      waLog.Logger
 	// send sends an answer. It is client.SendMessage, but in the demo, where there is nobody to send to.
 	send func(ctx context.Context, evt *events.Message, answer *waE2E.Message) error

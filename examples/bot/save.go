@@ -66,13 +66,23 @@ func (b *bot) save(ctx context.Context, id types.MessageID, file attachment) (na
 		err = closeErr
 	}
 	if err == nil {
-		err = b.media.Rename(temporary, name)
+		err = b.name(temporary, name, file)
 	}
 	if err != nil {
 		_ = b.media.Remove(temporary)
 		return "", err
 	}
 	return name, nil
+}
+
+// name gives a downloaded file its name, unless another one has come by that meanwhile.
+func (b *bot) name(temporary, name string, file attachment) error {
+	b.naming.Lock()
+	defer b.naming.Unlock()
+	if _, err := b.has(name, file); err != nil {
+		return err
+	}
+	return b.media.Rename(temporary, name)
 }
 
 // has tells whether a file is there already. The error is errTaken if it is another one.

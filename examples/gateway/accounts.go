@@ -146,18 +146,23 @@ func (g *gateway) close() {
 	}
 }
 
-// add makes an account known, in place of one with the same phone number. It closes it if the gateway is closed.
-func (g *gateway) add(phone string, a *account) {
+// add makes an account known, and returns the one with the same phone number that it replaces. If the gateway is closed it closes
+// the account.
+func (g *gateway) add(phone string, a *account) (replaced *account) {
 	g.mu.Lock()
-	old := a
-	if !g.closed {
-		old = g.accounts[phone]
+	closed := g.closed
+	if !closed {
+		replaced = g.accounts[phone]
 		g.accounts[phone] = a
 	}
 	g.mu.Unlock()
-	if old != nil {
-		old.close()
+	if closed {
+		a.close()
 	}
+	if replaced != nil {
+		replaced.close()
+	}
+	return replaced
 }
 
 // account returns the account with a phone number, or nil.
@@ -196,8 +201,10 @@ func (g *gateway) handle(client *whatsmeow.Client, rawEvt any) bool {
 		}
 	case *events.HistorySync:
 		g.storeHistory(client, evt)
+	case *events.LoggedOut:
+		g.log.Errorf("An account was unlinked on its phone: %s; link it again with POST /accounts", evt.PermanentDisconnectDescription())
 	case events.PermanentDisconnect:
-		g.log.Errorf("WhatsApp has ended a connection for good: %s; link the account again with POST /accounts", evt.PermanentDisconnectDescription())
+		g.log.Errorf("WhatsApp has ended a connection for good: %s", evt.PermanentDisconnectDescription())
 	}
 	return true
 }
@@ -285,7 +292,12 @@ func (g *gateway) finish(a *account, steps <-chan whatsmeow.QRChannelItem) {
 		case whatsmeow.QRChannelSuccess.Event:
 			phone := phoneOf(a.client)
 			g.log.Infof("Linked %s", phone)
-			g.add(phone, a)
+			if replaced := g.add(phone, a); replaced != nil {
+				// Or the next start would find two sessions of the account, and not know which one is good.
+				if err := replaced.client.Store.Delete(g.root); err != nil {
+					g.log.Errorf("The former session of %s was not deleted: %v", phone, err)
+				}
+			}
 			return
 		default:
 			g.log.Warnf("An account was not linked: %s", step.Event)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"mime"
+	"net"
 	"net/http"
 	"os"
 	"path"
@@ -21,13 +22,32 @@ import (
 	"github.com/whatsmeow-plugins/reupload"
 )
 
-// handler returns the endpoints. Web pages of others cannot use them through a browser on the same machine.
+// handler returns the endpoints. Web pages of others cannot use them through a browser on the same machine: neither by asking
+// across origins, nor by a name of their own that leads here.
 func (g *gateway) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /accounts/{account}/chats/{chat}/messages/{id}/media", g.serveMedia)
 	mux.HandleFunc("GET /accounts", g.serveList)
 	mux.HandleFunc("POST /accounts", g.servePair)
-	return http.NewCrossOriginProtection().Handler(mux)
+	return g.ownHostOnly(http.NewCrossOriginProtection().Handler(mux))
+}
+
+// ownHostOnly refuses what a browser asks for another site's page, and on a loopback address what is not addressed to one.
+func (g *gateway) ownHostOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		local, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+		host, _, err := net.SplitHostPort(r.Host)
+		if err != nil {
+			host = r.Host
+		}
+		ip := net.ParseIP(strings.Trim(host, "[]"))
+		known := host == "localhost" || host == g.cfg.host || ip != nil && ip.IsLoopback()
+		if r.Header.Get("Sec-Fetch-Site") == "cross-site" || local != nil && local.IP.IsLoopback() && !known {
+			fail(w, failure{http.StatusForbidden, "this host or site may not ask; a proxy's host is allowed with -host", false})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // patience is how long it may take to get a file: some time for the phone, which can be asked more than once, and for a large

@@ -33,6 +33,7 @@ import (
 type config struct {
 	dsn     string // PostgreSQL
 	listen  string
+	host    string        // that a proxy in front passes on
 	timeout time.Duration // Options.Timeout of reupload
 	log     waLog.Logger
 	// newClient is whatsmeow.NewClient if it is nil. The demo's clients go to a server in this process.
@@ -43,6 +44,7 @@ func main() {
 	var cfg config
 	flag.StringVar(&cfg.dsn, "dsn", "", "the PostgreSQL `database`, such as postgres://user:password@host/gateway")
 	flag.StringVar(&cfg.listen, "listen", "127.0.0.1:8080", "the `address` to listen on; the gateway has no log-in of its own")
+	flag.StringVar(&cfg.host, "host", "", "the `name` that a proxy in front is asked by, if it passes that on")
 	flag.DurationVar(&cfg.timeout, "timeout", 30*time.Second, "how long a request waits for a phone")
 	withDemo := flag.Bool("demo", false, "show in a minute what the gateway does; without -dsn in a PostgreSQL of its own")
 	verbose := flag.Bool("v", false, "log what whatsmeow does as well")
