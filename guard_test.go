@@ -3,11 +3,17 @@ package reupload_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"go.mau.fi/whatsmeow/proto/waCommon"
+	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/proto/waWeb"
 	"go.mau.fi/whatsmeow/types"
+	"go.mau.fi/whatsmeow/types/events"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/whatsmeow-plugins/reupload"
 )
@@ -97,5 +103,38 @@ func TestHealthyDownloadAsksNoIndex(t *testing.T) {
 	}
 	if n := index.calls.Load() - calls; n != 0 {
 		t.Errorf("the index was asked %d times", n)
+	}
+}
+
+// A slowIndex takes no batch of more than a thousand entries in the time that it gets.
+type slowIndex struct{ reupload.Index }
+
+func (x slowIndex) Put(ctx context.Context, account types.JID, entries []reupload.Entry) error {
+	if len(entries) > 1000 {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return x.Index.Put(ctx, account, entries)
+}
+
+func TestHistorySyncInASlowIndexIsRemembered(t *testing.T) {
+	t.Parallel()
+	const n = 2500
+	index := reupload.NewMemoryIndex(2 * n)
+	r := newUnregisteredRig(t)
+	r.register(&reupload.Options{Index: slowIndex{index}})
+	messages := make([]*waWeb.WebMessageInfo, n)
+	for i := range messages {
+		m := image(0)
+		m.FileEncSHA256 = fmt.Appendf(nil, "%032d", i)
+		messages[i] = &waWeb.WebMessageInfo{
+			Key:     &waCommon.MessageKey{ID: proto.String(fmt.Sprintf("3EB0%d", i)), RemoteJID: proto.String(alice.String())},
+			Message: &waE2E.Message{ImageMessage: m},
+		}
+	}
+	//lint:ignore SA1019 there is no other way to a handler without a network
+	r.client.DangerousInternals().DispatchEvent(&events.HistorySync{Data: history(alice, messages...)})
+	if index.Len() != n {
+		t.Errorf("%d of %d files are remembered", index.Len(), n)
 	}
 }
