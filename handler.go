@@ -89,13 +89,14 @@ func (p *Plugin) answered(a answer, tapped bool) {
 	if !p.memory.isNew(a, tapped) {
 		return
 	}
-	if !p.pending.deliver(a, false) {
-		p.spawn(func() { p.answeredLate(a) })
+	if taken, unopened := p.pending.deliver(a); !taken {
+		p.spawn(func() { p.answeredLate(a, unopened) })
 	}
 }
 
-// answeredLate opens an answer with what the index knows of its message.
-func (p *Plugin) answeredLate(a answer) {
+// answeredLate opens an answer with what the index knows of its message. If that cannot open it either, it is for the flights that
+// waited when it came.
+func (p *Plugin) answeredLate(a answer, waiting []*flight) {
 	p.lateAnswers.Lock() // one after the other, so that the last one stands
 	defer p.lateAnswers.Unlock()
 	for _, e := range p.index.byMessage(p.root, a.id) {
@@ -118,7 +119,10 @@ func (p *Plugin) answeredLate(a answer) {
 		p.report(e, result, nil, true, p.record(e, result, nil, true))
 		return
 	}
-	if !p.pending.deliver(a, true) {
+	for _, f := range waiting {
+		p.pending.offer(f, a.readFor(f))
+	}
+	if len(waiting) == 0 {
 		p.log.Debugf("Ignoring an answer for %s that nobody waits for", a.id)
 	}
 }

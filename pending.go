@@ -347,32 +347,40 @@ func (f *flight) isRepetition(r reading) bool {
 // deliver hands an answer to the flights that wait for it, and tells whether there are any. It never blocks.
 //
 // Nothing but the message id says which request an answer belongs to. Where a message holds several files, the answer is
-// for the one whose media key opens it. If none does it may be for a file that nobody waits for any more; anyway hands it to
-// all who wait.
-func (p *pending) deliver(a answer, anyway bool) (taken bool) {
+// for the one whose media key opens it. If none does, it may be for a file that nobody waits for any more, and only who knows
+// better can tell: the flights that wait under the id are returned.
+func (p *pending) deliver(a answer) (taken bool, unopened []*flight) {
 	p.mu.Lock()
 	flights := slices.Clone(p.flights[a.id])
 	p.mu.Unlock()
-	readings := make([]reading, len(flights))
-	opened := false
-	for i, f := range flights {
-		readings[i].stamp = a.stamp
-		readings[i].result, readings[i].err = a.read(f.cipher)
-		opened = opened || readings[i].result.cause == nil
+	for _, f := range flights {
+		if r := a.readFor(f); r.result.cause != nil {
+			unopened = append(unopened, f)
+		} else if p.offer(f, r) {
+			taken = true
+		}
 	}
+	return taken, unopened
+}
+
+// readFor reads an answer as one flight understands it.
+func (a answer) readFor(f *flight) reading {
+	result, err := a.read(f.cipher)
+	return reading{result, err, a.stamp}
+}
+
+// offer gives a flight an answer, unless it has ended.
+func (p *pending) offer(f *flight, r reading) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i, f := range flights {
-		if f.ended || (opened || !anyway) && readings[i].result.cause != nil {
-			continue
-		}
-		taken = true
-		select {
-		case f.answers <- readings[i]:
-		default:
-		}
+	if f.ended {
+		return false
 	}
-	return taken
+	select {
+	case f.answers <- r:
+	default:
+	}
+	return true
 }
 
 // deliverAck hands an ack that the tap has seen to the flights for its message. It never blocks.
