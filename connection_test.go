@@ -79,7 +79,7 @@ func TestCutBeforeTheAck(t *testing.T) {
 }
 
 // The phone may have got the request, though its ack was lost.
-func TestCutInPlaceOfTheAck(t *testing.T) {
+func TestCutInsteadOfTheAck(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	p := r.receivePicture()

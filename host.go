@@ -104,9 +104,11 @@ func installTap(client *whatsmeow.Client, receive func(*waBinary.Node)) (t *tap,
 	return t, ""
 }
 
-// remove puts the client's own logger back, or leaves an inert tap if a connection is up.
+// mute makes the tap inert.
+func (t *tap) mute() { t.receive.Store(nil) }
+
+// remove puts the client's own logger back in the place of a muted tap, or leaves that there if a connection is up.
 func (t *tap) remove(client *whatsmeow.Client) {
-	t.receive.Store(nil)
 	if field := privateField[waLog.Logger](client, "recvLog"); field != nil && *field == waLog.Logger(t) && !client.IsConnected() {
 		*field = t.Logger
 	}

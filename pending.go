@@ -43,10 +43,11 @@ type flight struct {
 	acks    chan *waBinary.Node // from the tap
 	cancel  context.CancelCauseFunc
 
+	unsent atomic.Bool // no receipt is on its way that the server may have
+
 	callers  int // guarded by pending.mu, as are the next two
 	ended    bool
-	unsent   atomic.Bool // no receipt is on its way that the server may have
-	standing *reading    // the best of the attempts so far, if there were any
+	standing *reading // the best of the attempts so far, if there were any
 
 	done    chan struct{} // closed when the outcome is set
 	outcome reading

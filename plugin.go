@@ -347,7 +347,7 @@ func (p *Plugin) close() {
 	p.cancel(ErrClosed)
 	p.pending.close()
 	if p.sender.tap != nil {
-		p.sender.tap.receive.Store(nil)
+		p.sender.tap.mute()
 	}
 	p.wrapping.Lock()
 	if current, ok := mediaClient(p.client); !ok || current == p.wrapped && isOurs(current) {
