@@ -6,7 +6,7 @@ import (
 	"go.mau.fi/whatsmeow/types"
 
 	"github.com/whatsmeow-plugins/reupload"
-	"github.com/whatsmeow-plugins/reupload/internal/wabox"
+	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
 // A history sync can name a sender by phone number in a group that is addressed by LIDs. The phone would answer NOT_FOUND.

@@ -15,7 +15,7 @@ import (
 	"go.mau.fi/whatsmeow/types/events"
 
 	"github.com/whatsmeow-plugins/reupload"
-	"github.com/whatsmeow-plugins/reupload/internal/wabox"
+	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
 // goesOffline cuts the client off and waits until it knows.

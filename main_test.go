@@ -21,7 +21,7 @@ import (
 	waLog "go.mau.fi/whatsmeow/util/log"
 
 	"github.com/whatsmeow-plugins/reupload"
-	"github.com/whatsmeow-plugins/reupload/internal/wabox"
+	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
 // TestMain sees to it that no goroutine is left when every test has closed what it opened.

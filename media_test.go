@@ -20,7 +20,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/whatsmeow-plugins/reupload"
-	"github.com/whatsmeow-plugins/reupload/internal/wabox"
+	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
 var (

@@ -13,7 +13,7 @@ import (
 	"go.mau.fi/whatsmeow/types"
 
 	"github.com/whatsmeow-plugins/reupload"
-	"github.com/whatsmeow-plugins/reupload/internal/wabox"
+	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
 // Tests of what the phone is not asked twice for, and of what it is.

@@ -280,8 +280,8 @@ func WithMessage(ctx context.Context, info *types.MessageInfo, media whatsmeow.D
 // connection errors, or nil if reupload had no part in it. The error itself stays whatsmeow's, so that
 // errors.Is(err, whatsmeow.ErrMediaDownloadFailedWith410) holds as before.
 func Cause(err error) error {
-	failed, ok := errors.AsType[whatsmeow.DownloadHTTPError](err)
-	if !ok || failed.Response == nil || failed.Request == nil {
+	var failed whatsmeow.DownloadHTTPError
+	if !errors.As(err, &failed) || failed.Response == nil || failed.Request == nil {
 		return nil
 	}
 	cause, _ := failed.Request.Context().Value(causeKey{}).(error)

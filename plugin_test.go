@@ -14,7 +14,7 @@ import (
 	"go.mau.fi/whatsmeow/types/events"
 
 	"github.com/whatsmeow-plugins/reupload"
-	"github.com/whatsmeow-plugins/reupload/internal/wabox"
+	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
 func TestExpiredDownloadHeals(t *testing.T) {

@@ -217,7 +217,7 @@ func (t *transport) fetch(req *http.Request, file download, path string) (*http.
 		resp, err := t.base.RoundTrip(replay)
 		switch {
 		case err != nil:
-			if withURL, ok := errors.AsType[*url.Error](err); ok { // a transport that is a client inside
+			if withURL := (*url.Error)(nil); errors.As(err, &withURL) { // a transport that is a client inside
 				err = withURL.Err
 			}
 			err = fmt.Errorf("%w: %w", ErrReplayFailed, err)

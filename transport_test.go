@@ -24,7 +24,7 @@ import (
 	"go.mau.fi/whatsmeow/types/events"
 
 	"github.com/whatsmeow-plugins/reupload"
-	"github.com/whatsmeow-plugins/reupload/internal/wabox"
+	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
 // A spy is a transport that counts what goes through it, and how often each body is closed.

@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/whatsmeow-plugins/reupload"
-	"github.com/whatsmeow-plugins/reupload/internal/wabox"
+	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
 // aligned is what each line looks like.

@@ -12,7 +12,7 @@ import (
 	waBinary "go.mau.fi/whatsmeow/binary"
 	waLog "go.mau.fi/whatsmeow/util/log"
 
-	"github.com/whatsmeow-plugins/reupload/internal/wabox"
+	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
 // A narrator prints what happens, one line each, with the time since it began. It can be used from any goroutine.

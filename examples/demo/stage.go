@@ -20,7 +20,7 @@ import (
 	waLog "go.mau.fi/whatsmeow/util/log"
 
 	"github.com/whatsmeow-plugins/reupload"
-	"github.com/whatsmeow-plugins/reupload/internal/wabox"
+	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
 // messageID is a short one, for lines that can be read.

@@ -18,7 +18,7 @@ import (
 	waLog "go.mau.fi/whatsmeow/util/log"
 
 	"github.com/whatsmeow-plugins/reupload"
-	"github.com/whatsmeow-plugins/reupload/internal/wabox"
+	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
 // A process is one run of a bot, with a handle of its own to the database.

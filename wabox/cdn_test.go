@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/whatsmeow-plugins/reupload/internal/wabox"
+	"github.com/whatsmeow-plugins/reupload/wabox"
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"google.golang.org/protobuf/proto"

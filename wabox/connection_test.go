@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/whatsmeow-plugins/reupload/internal/wabox"
+	"github.com/whatsmeow-plugins/reupload/wabox"
 	"go.mau.fi/whatsmeow"
 	waBinary "go.mau.fi/whatsmeow/binary"
 	"go.mau.fi/whatsmeow/proto/waE2E"
@@ -136,7 +136,7 @@ func TestOffline(t *testing.T) {
 	account.Offline(true)
 	next[*events.Disconnected](t, b)
 	err := b.Connect()
-	if refused, ok := errors.AsType[socket.ErrWithStatusCode](err); !ok || refused.StatusCode != http.StatusServiceUnavailable {
+	if refused := (socket.ErrWithStatusCode{}); !errors.As(err, &refused) || refused.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("got %v", err)
 	}
 	account.Offline(false)
