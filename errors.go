@@ -1,6 +1,12 @@
 package reupload
 
-import "errors"
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"go.mau.fi/whatsmeow"
+)
 
 // The phone's answers. [Result.Err] returns one of them, perhaps wrapped.
 var (
@@ -15,9 +21,17 @@ var (
 
 // Why there is no answer.
 var (
-	// ErrTimeout means that the phone did not answer in Options.Timeout. It is probably offline; an error that is also
-	// whatsmeow.ErrNotConnected means that the bot was. A late answer is used all the same: the next download finds it.
+	// ErrTimeout means that the phone did not answer in Options.Timeout, or not while an event handler could wait for it. It
+	// is probably offline; an error that is also whatsmeow.ErrNotConnected means that the bot was. A late answer is used all
+	// the same: the next download finds it.
 	ErrTimeout = errors.New("reupload: the phone did not answer in time; try again later, a late answer is used")
+	// ErrPhoneSilent means that the phone has not answered anything for a while, so that it was not asked for this. It wraps
+	// ErrTimeout. The plugin tries once a minute whether the phone is back.
+	ErrPhoneSilent = fmt.Errorf("reupload: the phone is silent, so that it was not asked; try again in a few minutes: %w", ErrTimeout)
+	// ErrBusy means that Options.MaxInFlight requests were waiting for the phone all the time, so that this one was not sent.
+	ErrBusy = errors.New("reupload: too many requests wait for the phone, so that this one was not sent; download again later")
+	// ErrNotAsked means that the phone was not asked because of [WithoutAsking].
+	ErrNotAsked = errors.New("reupload: the phone was not asked, as WithoutAsking says")
 	// ErrNewsletter means that the media is from a newsletter. Such media has no media key, so that the phone cannot be
 	// asked for it. Nothing was sent.
 	ErrNewsletter = errors.New("reupload: newsletter media has no media key and cannot be requested")
@@ -29,8 +43,14 @@ var (
 	// success without a path that can be used, or with one under which there is nothing, or another file.
 	ErrInvalidAnswer = errors.New("reupload: the phone's answer makes no sense; try again later")
 	// ErrUnknownMessage means that a download failed whose file belongs to no message that the index knows.
-	// Use [WithMessage], [Plugin.Download] or [Plugin.Remember] to name the message.
-	ErrUnknownMessage = errors.New("reupload: no message is known for this file; name it with WithMessage")
+	// Use [WithMessage], [Plugin.Download], [Plugin.Remember] or Options.Lookup to name the message.
+	ErrUnknownMessage = errors.New("reupload: no message is known for this file; name it with WithMessage or Options.Lookup")
+	// ErrStrippedPath means that the direct path of a download has lost its query, without which the CDN gives nothing out
+	// (the parameters oh and oe). The bot must store direct paths whole. It wraps why the file could not be had otherwise.
+	ErrStrippedPath = errors.New("reupload: the direct path has lost its query (oh, oe); store it whole")
+	// ErrForbidden means that the CDN has refused a URL that has not expired. The phone was not asked, since a new upload would
+	// not help against what is wrong.
+	ErrForbidden = errors.New("reupload: the CDN refused a URL that has not expired; the phone was not asked, as that would not help")
 	// ErrHandlerBlocked means that the call was made inside an event handler while the answer can only arrive after that
 	// handler has returned. The request is on its way, and the next download finds its answer. Call Register before
 	// Connect, or download in a goroutine.
@@ -42,3 +62,48 @@ var (
 	// ErrClosed means that the plugin was closed.
 	ErrClosed = errors.New("reupload: the plugin is closed; register it anew")
 )
+
+// labels are the short names of causes. An error that wraps two of them has the label of the first.
+var labels = [...]struct {
+	cause error
+	label string
+}{
+	{ErrStrippedPath, "stripped_path"},
+	{ErrNotFound, "not_found"},
+	{ErrDecryption, "decryption"},
+	{ErrGeneral, "general"},
+	{ErrPhoneSilent, "phone_silent"},
+	{whatsmeow.ErrNotConnected, "not_connected"},
+	{whatsmeow.ErrNotLoggedIn, "not_logged_in"},
+	{ErrTimeout, "timeout"},
+	{ErrBusy, "busy"},
+	{ErrNotAsked, "not_asked"},
+	{ErrRejected, "rejected"},
+	{ErrInvalidAnswer, "invalid_answer"},
+	{ErrUnknownMessage, "unknown_message"},
+	{ErrForbidden, "forbidden"},
+	{ErrHandlerBlocked, "handler_blocked"},
+	{ErrReplayFailed, "replay_failed"},
+	{ErrNewsletter, "newsletter"},
+	{ErrInvalidRequest, "invalid_request"},
+	{ErrClosed, "closed"},
+	{context.Canceled, "canceled"},
+	{context.DeadlineExceeded, "deadline_exceeded"},
+}
+
+// unlabelled is the label of every other cause.
+const unlabelled = "other"
+
+// Label returns a short name of a cause, for metrics, logs and HTTP: "not_found", "timeout", "phone_silent" and so on. It is ""
+// for nil and "other" for an error that this package does not know.
+func Label(cause error) string {
+	if cause == nil {
+		return ""
+	}
+	for i := range labels {
+		if errors.Is(cause, labels[i].cause) {
+			return labels[i].label
+		}
+	}
+	return unlabelled
+}

@@ -33,7 +33,7 @@ func TestExpiredDownloadHeals(t *testing.T) {
 		if n := r.box.Hits(p.DirectPath); n != visits {
 			t.Errorf("the dead path was visited again")
 		}
-		if s := r.plugin.Stats(); s.Failed != 1 || s.Healed != 1 || s.Asked != 1 || s.Healthy != 1 || s.Waiting != 0 {
+		if s := r.plugin.Stats(); s.Expired != 1 || s.Healed != 1 || s.Asked != 1 || s.Healthy != 1 || s.Waiting != 0 {
 			t.Errorf("stats are %+v", s)
 		}
 	}

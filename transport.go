@@ -51,11 +51,11 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !isExpired(out.URL, resp) {
 		return resp, nil
 	}
-	t.plugin.stats.failed.Add(1)
+	t.plugin.stats.expired.Add(1)
 	peek(resp) // to its end, as a rule, which gives the connection back while the phone is asked
 	healed, cause := t.heal(req, file, pathOf(out.URL))
 	if cause != nil {
-		t.plugin.stats.refuse(cause)
+		t.plugin.stats.fail(cause)
 		return withCause(resp, req, cause), nil
 	}
 	t.plugin.stats.healed.Add(1)

@@ -228,7 +228,7 @@ func TestUploadsAndUnknownFilesPassThrough(t *testing.T) {
 		t.Errorf("upload: %v", err)
 	}
 	r.asked(0)
-	if s := r.plugin.Stats(); s.Failed != 2 || s.Refused[reupload.ErrUnknownMessage] != 2 {
+	if s := r.plugin.Stats(); s.Expired != 2 || s.Unhealed["unknown_message"] != 2 {
 		t.Errorf("stats are %+v", s)
 	}
 }
@@ -305,7 +305,7 @@ func TestOneReceiptForManyDownloads(t *testing.T) {
 	if _, err := r.phone.WaitRequests(r.ctx(), 1); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "all have failed", func() bool { return r.plugin.Stats().Failed == 50 })
+	until(t, "all have failed", func() bool { return r.plugin.Stats().Expired == 50 })
 	close(hold)
 	downloads.Wait()
 	r.asked(1)

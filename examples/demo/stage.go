@@ -177,7 +177,7 @@ func (s *stage) play(ctx context.Context) error {
 		err = s.answerLate(ctx, first)
 	}
 	stats := plugin.Stats()
-	s.say("plugin", "stats: %d expired, %d asked, %d healed, %d late", stats.Failed, stats.Asked, stats.Healed, stats.Late)
+	s.say("plugin", "stats: %d expired, %d asked, %d healed, %d late", stats.Expired, stats.Asked, stats.Healed, stats.Late)
 	if err != nil {
 		s.say("stage", "WRONG: %v", err)
 		return err
