@@ -2,65 +2,84 @@ package reupload
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.mau.fi/whatsmeow/types"
 )
 
-// groupQueryTimeout bounds how long a request waits to learn how a group addresses its members, which is asked once a group.
-const groupQueryTimeout = 5 * time.Second
+// nameTimeout bounds how long a request waits to learn how a message can be named: how its group addresses its members, which
+// the server is asked once a group, and who is who in the client's store.
+const nameTimeout = 5 * time.Second
 
-// addresses returns the ways to name a message, the likeliest first: one, or two if the client knows the chat or the
-// participant by phone number and by LID.
+// addresses returns the ways to name a message, the likeliest first: one, or two if the client knows the chat, the participant or
+// itself by phone number and by LID, or the participant by neither.
 //
 // Current WhatsApp Web names itself and the chat by LID once the account has migrated; whatsmeow and older versions of
 // WhatsApp Web use phone numbers. The participant of a group goes by the group's own addressing mode: a phone number in a
 // group that is addressed by LIDs is answered NOT_FOUND.
+//
+// It can hang for as long as whatsmeow dials, so that it is for goroutines that nobody waits for.
 func (s *sender) addresses(ctx context.Context, req Request) []address {
-	device := s.client.Store
+	ctx, cancel := context.WithTimeout(ctx, nameTimeout)
+	defer cancel()
 	ownPN, ownLID := s.own()
-	lidFirst := device.LIDMigrationTimestamp > 0
-
+	if ownLID.IsEmpty() {
+		ownLID = ownPN
+	}
 	byPN := address{ownPN, s.inForm(ctx, req.Chat, types.DefaultUserServer), s.inForm(ctx, req.Participant, types.DefaultUserServer)}
 	byLID := address{ownLID, s.inForm(ctx, req.Chat, types.HiddenUserServer), s.inForm(ctx, req.Participant, types.HiddenUserServer)}
-	if ownLID.IsEmpty() {
-		byLID.to, lidFirst = ownPN, false
-	}
 	first, second := byPN, byLID
-	if lidFirst {
+	if s.client.Store.LIDMigrationTimestamp > 0 && ownLID != ownPN {
 		first, second = byLID, byPN
 	}
-	if first.chat == second.chat && first.participant == second.participant {
+	if first == second {
 		return []address{first} // nothing to choose from
 	}
-	if !req.Participant.IsEmpty() && first.participant != second.participant &&
-		first.participant.Server != s.participantServer(ctx, req) {
+	if first.participant != second.participant && first.participant.Server != s.participantServer(ctx, req) {
 		first.participant, second.participant = second.participant, first.participant
 	}
 	return []address{first, second}
 }
 
+// areAlike reports whether the ways to name a message differ only in how the account itself is named.
+func areAlike(forms []address) bool {
+	for _, f := range forms {
+		if f.chat != forms[0].chat || f.participant != forms[0].participant {
+			return false
+		}
+	}
+	return true
+}
+
 // participantServer returns in which form a chat names its participants: a group in its own, and a broadcast in the one
 // that the message came with.
 func (s *sender) participantServer(ctx context.Context, req Request) string {
-	if req.Chat.Server == types.GroupServer {
-		ctx, cancel := context.WithTimeout(ctx, groupQueryTimeout)
-		defer cancel()
-		if group, err := s.internals().GetCachedGroupData(ctx, req.Chat); err == nil && group != nil {
-			switch group.AddressingMode {
-			case types.AddressingModeLID:
-				return types.HiddenUserServer
-			case types.AddressingModePN:
-				return types.DefaultUserServer
-			}
-		}
+	if req.Chat.Server != types.GroupServer {
+		return req.Participant.Server
+	}
+	group, err := s.internals().GetCachedGroupData(ctx, req.Chat)
+	if err != nil || group == nil {
+		return req.Participant.Server
+	}
+	switch group.AddressingMode {
+	case types.AddressingModeLID:
+		return types.HiddenUserServer
+	case types.AddressingModePN:
+		return types.DefaultUserServer
+	}
+	if i := slices.IndexFunc(group.Members, func(m types.JID) bool { return m.User == req.Participant.User }); i >= 0 {
+		return group.Members[i].Server
 	}
 	return req.Participant.Server
 }
 
 // inForm returns the phone number or the LID of a user, whichever the server asks for, if the client's store knows it, and
-// else the JID as it is. Groups and broadcasts have one form only.
+// else the JID as it is. Groups and broadcasts have one form only. A user without a server is taken for one of that server.
 func (s *sender) inForm(ctx context.Context, jid types.JID, server string) types.JID {
+	if jid.Server == "" {
+		return withServer(jid, server)
+	}
 	if jid.Server == server || jid.Server != types.DefaultUserServer && jid.Server != types.HiddenUserServer {
 		return jid
 	}
@@ -78,6 +97,25 @@ func (s *sender) inForm(ctx context.Context, jid types.JID, server string) types
 	}
 	if other, err := device.GetAltJID(ctx, jid); err == nil && other.Server == server {
 		return other.ToNonAD()
+	}
+	return jid
+}
+
+// canonical returns a user by phone number, if the client knows it, so that both names of one user are the same. It does not wait
+// for a store that is slow.
+func (s *sender) canonical(ctx context.Context, jid types.JID) types.JID {
+	if jid.Server != types.HiddenUserServer {
+		return jid
+	}
+	ctx, cancel := context.WithTimeout(ctx, indexTimeout)
+	defer cancel()
+	return s.inForm(ctx, jid, types.DefaultUserServer)
+}
+
+// withServer completes a user whose server is not known. It leaves one that is empty or complete alone.
+func withServer(jid types.JID, server string) types.JID {
+	if jid.User != "" && jid.Server == "" {
+		jid.Server = server
 	}
 	return jid
 }

@@ -16,6 +16,7 @@ import (
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/proto/waMmsRetry"
 	"go.mau.fi/whatsmeow/proto/waWeb"
+	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/types/events"
 	"google.golang.org/protobuf/proto"
 
@@ -50,6 +51,11 @@ func (c *contest) run(b *testing.B, ours, theirs func()) {
 	allocs := func(side int) float64 { return float64(c.mallocs[side]) / float64(len(c.times[side])) }
 	b.ReportMetric(allocs(0), "ours-allocs")
 	b.ReportMetric(allocs(1), "theirs-allocs")
+}
+
+// added returns how much longer ours takes, in nanoseconds, once it was reported.
+func (c *contest) added() float64 {
+	return float64(c.times[0][len(c.times[0])/2] - c.times[1][len(c.times[1])/2])
 }
 
 // report reports the medians and their ratio.
@@ -215,6 +221,49 @@ func (bot *benchBot) downloadByHand(ctx context.Context, img *waE2E.ImageMessage
 	}
 	img.DirectPath = retry.DirectPath
 	return bot.client.Download(ctx, img)
+}
+
+// What the event handler adds to a message, on whatsmeow's handler queue: a text, a text that quotes another, and a picture.
+func BenchmarkEventHandler(b *testing.B) {
+	r := newUnregisteredRig(b)
+	plain := r.phone.NewClient(nil)
+	r.register(nil)
+	quote := &waE2E.ContextInfo{
+		StanzaID: proto.String("QUOTED"), Participant: proto.String(bob.String()),
+		QuotedMessage: &waE2E.Message{Conversation: proto.String("hello")},
+	}
+	for name, msg := range map[string]*waE2E.Message{
+		"text":  {Conversation: proto.String("hello")},
+		"quote": {ExtendedTextMessage: &waE2E.ExtendedTextMessage{Text: proto.String("hello"), ContextInfo: quote}},
+		"image": {ImageMessage: image(1), MessageContextInfo: &waE2E.MessageContextInfo{MessageSecret: make([]byte, 32)}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			const rounds = 1000 // to measure more than the clock
+			messages := make([]*events.Message, rounds)
+			for i := range messages {
+				messages[i] = &events.Message{
+					Info: types.MessageInfo{
+						ID:            fmt.Sprintf("3EB0%018d", i),
+						MessageSource: types.MessageSource{Chat: alice, Sender: alice},
+						Timestamp:     time.Now(),
+					},
+					Message:    msg,
+					RawMessage: msg,
+				}
+			}
+			dispatch := func(client *whatsmeow.Client) func() {
+				internals := client.DangerousInternals() //lint:ignore SA1019 there is no other way to a handler without a network
+				return func() {
+					for _, evt := range messages {
+						internals.DispatchEvent(evt)
+					}
+				}
+			}
+			c := new(contest)
+			c.run(b, dispatch(r.client), dispatch(plain))
+			b.ReportMetric(c.added()/rounds, "added-ns/message")
+		})
+	}
 }
 
 // A history sync of 100,000 media messages, against what whatsmeow itself takes to parse them for a bot.

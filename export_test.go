@@ -38,7 +38,16 @@ func ReadEnvelope(mediaKey []byte, id types.MessageID, ciphertext, iv []byte) (R
 	if err != nil {
 		return Result{}, err
 	}
-	return answer{id: id, envelope: envelope{ciphertext, iv}}.read(c)
+	return judge(answer{id: id, envelope: envelope{ciphertext, iv}}, c)
+}
+
+// judge reads an answer as the flight does that must be the one it is for.
+func judge(a answer, c retryCipher) (Result, error) {
+	r, opened := a.read(c)
+	if !opened {
+		r = a.unsealed()
+	}
+	return r.result, r.err
 }
 
 // ReadNode parses a node as the tap does, and judges the answer in it. It is not ok if it is no answer.
@@ -51,7 +60,7 @@ func ReadNode(mediaKey []byte, node *waBinary.Node) (r Result, ok bool, err erro
 	if err != nil {
 		return Result{}, true, err
 	}
-	r, err = a.read(c)
+	r, err = judge(a, c)
 	return r, true, err
 }
 
@@ -77,16 +86,15 @@ func ReceiveLogger(client *whatsmeow.Client) waLog.Logger {
 	return *privateField[waLog.Logger](client, "recvLog")
 }
 
-// HasField tells whether a whatsmeow client has a private field of type T.
+// HasField reports whether a whatsmeow client has a private field of type T.
 func HasField[T any](client *whatsmeow.Client, name string) bool {
 	return privateField[T](client, name) != nil
 }
 
 // MediaOf returns what is remembered of a message.
 func MediaOf(info *types.MessageInfo, msg *waE2E.Message, own ...types.JID) []Entry {
-	return mediaOf(carrier{&info.MessageSource, info.ID, info.Timestamp}, msg, func(jid types.JID) bool {
-		return slices.Contains(own, jid.ToNonAD())
-	})
+	isOwn := func(jid types.JID) bool { return slices.Contains(own, jid.ToNonAD()) }
+	return walker{isOwn: isOwn}.mediaOf(info, msg)
 }
 
 // SealAndOpen does what one request costs: derive the key, seal the request, open and judge the answer.
@@ -96,9 +104,17 @@ func SealAndOpen(mediaKey []byte, id types.MessageID, ciphertext, iv []byte) err
 		return err
 	}
 	c.sealRequest(id)
-	r, err := answer{id: id, envelope: envelope{ciphertext, iv}}.read(c)
+	r, err := judge(answer{id: id, envelope: envelope{ciphertext, iv}}, c)
 	if err != nil {
 		return err
 	}
 	return r.Err()
+}
+
+// HandlerCount returns how many event handlers a client has.
+func HandlerCount(client *whatsmeow.Client) int {
+	list, _ := handlersOf(client)
+	list.lock.Lock()
+	defer list.lock.Unlock()
+	return list.list.Len()
 }

@@ -26,27 +26,24 @@ type guardedIndex struct {
 }
 
 func (g *guardedIndex) put(ctx context.Context, entries []Entry) {
-	_ = g.putNow(ctx, entries) // it is in the log
+	_ = g.putFor(ctx, g.timeout(), entries) // it is in the log
 }
 
-func (g *guardedIndex) putNow(ctx context.Context, entries []Entry) error {
-	return g.putFor(ctx, g.timeout(), entries)
-}
+// historyBatch is how many entries of a history sync are given to the index at once, and historyTimeout how long that may take.
+// Nobody waits for it, so that an index can take pauses in which others get at its database.
+const (
+	historyBatch   = 1000
+	historyTimeout = 30 * time.Second
+)
 
-// smallBatch is how many entries an index must always take in indexTimeout.
-const smallBatch = 1000
-
-// putMany puts in a batch of a history sync. Nobody waits for that, so it always has its full time; and what did not fit into
-// that at once is put in a little at a time.
-func (g *guardedIndex) putMany(ctx context.Context, entries []Entry) {
-	if g.putFor(ctx, indexTimeout, entries) == nil {
-		return
-	}
-	for batch := range slices.Chunk(entries, smallBatch) {
-		if g.putFor(ctx, indexTimeout, batch) != nil {
-			return
+// putMany puts in what nobody waits for.
+func (g *guardedIndex) putMany(ctx context.Context, entries []Entry) error {
+	for batch := range slices.Chunk(entries, historyBatch) {
+		if err := g.putFor(ctx, historyTimeout, batch); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 func (g *guardedIndex) putFor(ctx context.Context, timeout time.Duration, entries []Entry) error {
@@ -81,6 +78,9 @@ func (g *guardedIndex) timeout() time.Duration {
 }
 
 func (g *guardedIndex) do(ctx context.Context, timeout time.Duration, call func(context.Context) error) error {
+	if _, inMemory := g.index.(*MemoryIndex); inMemory { // which neither waits nor fails
+		return call(ctx)
+	}
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	err := call(bounded)
@@ -92,4 +92,26 @@ func (g *guardedIndex) do(ctx context.Context, timeout time.Duration, call func(
 		g.log.Warnf("The index fails, so that media that arrives now may not heal later: %v", err)
 	}
 	return err
+}
+
+// within returns what call returns, or the context's error if it does not return in time: then it ends in the background.
+func within[T any](ctx context.Context, timeout time.Duration, call func(context.Context) (T, error)) (T, error) {
+	type outcome struct {
+		value T
+		err   error
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	done := make(chan outcome, 1)
+	go func() {
+		var o outcome
+		o.value, o.err = call(ctx)
+		done <- o
+	}()
+	select {
+	case o := <-done:
+		return o.value, o.err
+	case <-ctx.Done():
+		return *new(T), ctx.Err()
+	}
 }

@@ -86,8 +86,8 @@ func TestLockedIndexDoesNotHoldUpTheBot(t *testing.T) {
 	index.locked.Store(false)
 	after := r.receivePicture()
 	r.heals(after)
-	if n := r.log.count("INFO", "The index works again"); n != 1 {
-		t.Errorf("said %d times that the index works again", n)
+	if n := r.log.count("INFO", "The index works again"); n == 0 {
+		t.Error("it was not said that the index works again")
 	}
 }
 

@@ -1,19 +1,18 @@
 package reupload
 
 import (
+	"context"
+	"errors"
 	"runtime/debug"
 
 	"go.mau.fi/whatsmeow"
 	waBinary "go.mau.fi/whatsmeow/binary"
 	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/proto/waHistorySync"
 	"go.mau.fi/whatsmeow/proto/waWeb"
 	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/types/events"
 )
-
-// historyBatch is how many entries of a history sync are given to the index at once. A database takes less for a row of a large
-// batch.
-const historyBatch = 10_000
 
 // handle is the plugin's event handler.
 func (p *Plugin) handle(rawEvt any) bool {
@@ -22,13 +21,16 @@ func (p *Plugin) handle(rawEvt any) bool {
 	}
 	// A panic would keep the event from the bot's own handlers.
 	defer p.contain("an event handler")
+	p.media.notice()
 	switch evt := rawEvt.(type) {
 	case *events.Message:
-		p.index.put(p.root, p.mediaOfEvent(evt))
+		p.remember(p.root, &evt.Info, messageOf(evt))
 	case *events.HistorySync:
-		p.rememberHistory(evt)
+		_ = p.rememberHistory(p.root, evt.Data) // it is in the log
 	case *events.MediaRetry:
-		p.answered(answerFromEvent(evt), false)
+		if !p.sender.tapped() {
+			p.answered(answerFromEvent(evt))
+		}
 	case *events.Connected:
 		p.online()
 	case *events.LoggedOut:
@@ -40,10 +42,11 @@ func (p *Plugin) handle(rawEvt any) bool {
 // tapped sees each node when the socket delivers it, on the goroutine that reads the socket. It never blocks.
 func (p *Plugin) tapped(node *waBinary.Node) {
 	defer p.contain("the tap")
+	p.media.notice()
 	switch node.Tag {
 	case "notification":
 		if a, ok := parseAnswer(node); ok {
-			p.answered(a, true)
+			p.answered(a)
 		}
 	case "ack":
 		if isAckOf(node, "server-error") {
@@ -61,15 +64,15 @@ func (p *Plugin) tapped(node *waBinary.Node) {
 func (p *Plugin) online() {
 	p.sender.identify()
 	p.sender.wasOnline.Store(true)
-	p.wrapMediaClient()
+	p.pending.tell(event{what: loggedIn})
 }
 
 func (p *Plugin) loggedOut() {
 	p.sender.identity.Store(nil)
-	p.pending.failAll(whatsmeow.ErrNotLoggedIn)
+	p.pending.tell(event{what: aborted, err: whatsmeow.ErrNotLoggedIn})
 }
 
-// isLogout tells whether a <stream:error> or <failure> unlinks the device, as whatsmeow decides it.
+// isLogout reports whether a <stream:error> or <failure> unlinks the device, as whatsmeow decides it.
 func isLogout(node *waBinary.Node) bool {
 	if node.Tag == "failure" {
 		return events.ConnectFailureReason(node.AttrGetter().OptionalInt("reason")).IsLoggedOut()
@@ -84,68 +87,82 @@ func (p *Plugin) contain(where string) {
 	}
 }
 
-// answered takes an answer to whoever waits for it. One that nobody waits for is late, and is used all the same.
-func (p *Plugin) answered(a answer, tapped bool) {
-	if !p.memory.isNew(a, tapped) {
-		return
-	}
-	if taken, unopened := p.pending.deliver(a); !taken {
-		p.spawn(func() { p.answeredLate(a, unopened) })
+// answered takes an answer to whoever waits for it. One that nobody waits for is late, and is used all the same. One that comes
+// twice, after a break, does no harm.
+func (p *Plugin) answered(a answer) {
+	p.queue.answered()
+	p.ledger.askedByBot(a.id, false)
+	taken, waiting := p.pending.deliver(a)
+	switch {
+	case taken:
+	case a.isError:
+		if waiting == nil || !p.pending.offer(waiting, a) {
+			p.log.Debugf("Ignoring an error for %q, which nothing vouches for", a.id)
+		}
+	default:
+		p.spawn(func() { p.answeredLate(a, waiting) })
 	}
 }
 
-// answeredLate opens an answer with what the index knows of its message. If that cannot open it either, it is for the flights that
+// answeredLate opens an answer with what the index knows of its message. If that cannot open it either, it is for the flight that
 // waited when it came.
-func (p *Plugin) answeredLate(a answer, waiting []*flight) {
+func (p *Plugin) answeredLate(a answer, waiting *driver) {
 	p.lateAnswers.Lock() // one after the other, so that the last one stands
 	defer p.lateAnswers.Unlock()
-	for _, e := range p.index.byMessage(p.root, a.id) {
-		c, err := newRetryCipher(e.MediaKey)
+	for _, c := range p.candidates(p.root, p.index.byMessage(p.root, a.id)) {
+		cipher, err := newRetryCipher(c.entry.MediaKey)
 		if err != nil {
 			continue
 		}
-		result, err := a.read(c)
-		if err != nil {
-			p.log.Debugf("Ignoring a late answer for %s: %v", a.id, err)
-			return
-		}
-		if result.cause != nil {
+		r, opened := a.read(cipher)
+		if !opened {
 			continue // perhaps it is about another file of the message
 		}
-		if result.DirectPath != "" {
-			e.DirectPath = result.DirectPath
-			p.index.put(p.root, []Entry{e})
+		if r.err != nil {
+			p.log.Debugf("Ignoring a late answer for %q: %v", a.id, r.err)
+			return
 		}
-		p.report(e, result, nil, true, p.record(e, result, nil, true))
+		p.pending.late(c.entry, c.key, r)
 		return
 	}
-	for _, f := range waiting {
-		p.pending.offer(f, a.readFor(f))
-	}
-	if len(waiting) == 0 {
-		p.log.Debugf("Ignoring an answer for %s that nobody waits for", a.id)
+	if waiting == nil || !p.pending.offer(waiting, a) {
+		p.log.Debugf("Ignoring an answer for %q that nobody waits for", a.id)
 	}
 }
 
-// mediaOfEvent returns the files in a message event.
-func (p *Plugin) mediaOfEvent(evt *events.Message) []Entry {
-	msg := evt.RawMessage
-	if msg == nil {
-		msg = evt.Message
+// messageOf returns the message of an event, with everything that it was wrapped in.
+func messageOf(evt *events.Message) *waE2E.Message {
+	if evt.RawMessage != nil {
+		return evt.RawMessage
 	}
-	return p.mediaOf(&evt.Info, msg)
+	return evt.Message
 }
 
-func (p *Plugin) mediaOf(info *types.MessageInfo, msg *waE2E.Message) []Entry {
-	return mediaOf(carrier{&info.MessageSource, info.ID, info.Timestamp}, msg, p.sender.isOwn)
+// remember puts the media of a message into the index.
+func (p *Plugin) remember(ctx context.Context, info *types.MessageInfo, msg *waE2E.Message) {
+	if found := p.walker.mediaOf(info, msg); len(found) > 0 {
+		p.index.put(ctx, found)
+	}
 }
+
+// patientFailures is how many batches of a history sync may fail before the rest is given up: the bot's own handlers wait behind us.
+const patientFailures = 2
 
 // rememberHistory remembers the media of all conversations in a history sync. It runs on the goroutine that whatsmeow has for
 // history syncs, not on its handler queue.
-func (p *Plugin) rememberHistory(evt *events.HistorySync) {
+func (p *Plugin) rememberHistory(ctx context.Context, data *waHistorySync.HistorySync) error {
 	var batch []Entry
+	var failures int
+	var failed error
+	flush := func() {
+		if err := p.index.putMany(ctx, batch); err != nil && !p.isClosed() {
+			failures++
+			failed = errors.Join(failed, err)
+		}
+		batch = nil
+	}
 	add := func(chat types.JID, msg *waWeb.WebMessageInfo) {
-		if msg.GetMessage() == nil || p.isClosed() {
+		if msg.GetMessage() == nil || p.isClosed() || failures >= patientFailures {
 			return
 		}
 		parsed, err := p.client.ParseWebMessage(chat, msg)
@@ -153,13 +170,12 @@ func (p *Plugin) rememberHistory(evt *events.HistorySync) {
 			p.log.Debugf("Not remembering a message of the history sync: %v", err)
 			return
 		}
-		batch = append(batch, p.mediaOfEvent(parsed)...)
+		batch = append(batch, p.walker.mediaOf(&parsed.Info, messageOf(parsed))...)
 		if len(batch) >= historyBatch {
-			p.index.putMany(p.root, batch)
-			batch = nil
+			flush()
 		}
 	}
-	for _, conversation := range evt.Data.GetConversations() {
+	for _, conversation := range data.GetConversations() {
 		chat, err := types.ParseJID(conversation.GetID())
 		if err != nil {
 			continue
@@ -168,8 +184,9 @@ func (p *Plugin) rememberHistory(evt *events.HistorySync) {
 			add(chat, msg.GetMessage())
 		}
 	}
-	for _, msg := range evt.Data.GetStatusV3Messages() {
+	for _, msg := range data.GetStatusV3Messages() {
 		add(types.StatusBroadcastJID, msg)
 	}
-	p.index.putMany(p.root, batch)
+	flush()
+	return failed
 }

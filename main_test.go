@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"flag"
 	"fmt"
 	"net/http"
 	"os"
@@ -26,6 +27,11 @@ import (
 
 // TestMain sees to it that no goroutine is left when every test has closed what it opened.
 func TestMain(m *testing.M) {
+	// Tests wait more than they compute.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
 	// whatsmeow's SetProxy clones the default transport, which has to trust the box then.
 	tr := http.DefaultTransport.(*http.Transport)
 	tr.TLSClientConfig = &tls.Config{RootCAs: wabox.CertPool()}

@@ -2,427 +2,296 @@ package reupload
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"go.mau.fi/whatsmeow"
 	waBinary "go.mau.fi/whatsmeow/binary"
 	"go.mau.fi/whatsmeow/types"
 )
 
-// pending is who is waiting for the phone. All who wait for the same file of the same message share one flight.
+// pending is who waits for the phone. All who wait for the same file of the same message share one flight. Of the flights
+// under one message id, only the first is on the wire: nothing but the id says which request an ack or an error is for.
 type pending struct {
-	sender  *sender
+	sender  line
+	queue   *queue
+	ledger  *ledger
 	timeout time.Duration
-	slots   chan struct{} // a place for each flight that waits for the phone; the runtime queues senders in order
 	root    context.Context
 
-	// keep stores a new path before anyone is told of it. It must take bounded time.
-	keep func(Entry)
-	// record notes how a flight ended, and tells whether that is news. It must not block. Late means that its callers had
-	// been told otherwise before.
-	record func(e Entry, r Result, err error, late bool) (isNews bool)
-	// report tells the bot and the log.
-	report func(e Entry, r Result, err error, late, isNews bool)
+	// store keeps what is known of a file. It must take bounded time.
+	store func(Entry)
+	// report tells the log and the bot how a flight ended. Late means that its callers had been told otherwise before.
+	report func(e Entry, r reading, late, isNews bool)
 
-	flying  sync.WaitGroup
+	flying  sync.WaitGroup // flights that have not landed
 	mu      sync.Mutex
 	closed  bool
-	flights map[types.MessageID][]*flight
+	drivers map[types.MessageID][]*driver // the first is on the wire, or about to be
 }
 
-// A flight is one request on its way: a goroutine that queues for a slot, sends, and waits for the answer.
-type flight struct {
-	entry   Entry
-	cipher  retryCipher
-	answers chan reading
-	acks    chan *waBinary.Node // from the tap
-	cancel  context.CancelCauseFunc
-
-	unsent atomic.Bool // no receipt is on its way that the server may have
-
-	callers  int // guarded by pending.mu, as are the next two
-	ended    bool
-	standing *reading // the best of the attempts so far, if there were any
-
-	done    chan struct{} // closed when the outcome is set
-	outcome reading
+// A line is what a flight needs of the connection, see [sender].
+type line interface {
+	ownID() types.JID
+	addresses(ctx context.Context, req Request) []address
+	send(ctx context.Context, req Request, addr address, c retryCipher) (wire, error)
+	watch() wire
+	nextAck(id types.MessageID) <-chan *waBinary.Node
+	reconnecting() bool
+	isOnline() bool
 }
 
-// A reading is an answer as one flight understands it.
-type reading struct {
-	result Result
-	err    error
-	stamp  string // see answer
+// A question is what a caller asks the phone.
+type question struct {
+	entry Entry
+	key   identity
+	lane  lane
+	since time.Time // how a flight has ended since then is an answer to this, too
+	// patience returns how long the caller can wait, and with which error it then leaves the request to the next one: errInHandler
+	// or ErrHandlerBlocked. nil for as long as it takes.
+	patience func() (time.Duration, error)
 }
 
-var errNobodyWaits = errors.New("nobody waits for the answer any more")
+// promptAnswer is how long a caller waits for the phone before it sees whether it can wait at all, which takes longer than some
+// answers.
+const promptAnswer = 50 * time.Millisecond
 
-// ask waits for the phone's answer about a message, sending a request if none is on its way. Without wait it returns
-// ErrHandlerBlocked at once, and the request lives on until it is answered or times out.
+// errInHandler means that an event handler has waited long enough.
+var errInHandler = fmt.Errorf("%w (an event handler waits no longer than Options.HandlerTimeout; the request goes on)", ErrTimeout)
+
+// ask waits for the phone's answer, sending a request if none is on its way. A request that was sent stays until its deadline,
+// so that a caller who gives up leaves it to the next one.
 //
-// The error is the context's, ErrTimeout, ErrRejected, ErrInvalidAnswer, ErrClosed, whatsmeow.ErrNotLoggedIn or
-// whatsmeow.ErrNotConnected.
-func (p *pending) ask(ctx context.Context, e Entry, wait bool) (Result, error) {
+// The error is the context's, ErrTimeout, ErrPhoneSilent, ErrBusy, ErrRejected, ErrInvalidAnswer, ErrHandlerBlocked, ErrClosed,
+// whatsmeow.ErrNotLoggedIn or whatsmeow.ErrNotConnected.
+func (p *pending) ask(ctx context.Context, q question) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
 	}
-	f, err := p.join(e)
+	d, done, err := p.join(q)
 	if err != nil {
 		return Result{}, err
 	}
-	if !wait {
-		return Result{}, ErrHandlerBlocked
+	if d == nil {
+		return done.result, done.err
 	}
-	select {
-	case <-f.done:
-		return f.outcome.result, f.outcome.err
-	case <-ctx.Done():
-		p.leave(f)
-		return Result{}, ctx.Err()
+	if p.first(q.key.id) == d {
+		d.begin()
+	}
+	return p.await(ctx, d, q)
+}
+
+// await waits for a flight to end, for as long as the caller can.
+func (p *pending) await(ctx context.Context, d *driver, q question) (Result, error) {
+	timer := time.NewTimer(promptAnswer)
+	defer timer.Stop()
+	silence := p.queue.becomesSilent()
+	var silent <-chan struct{}
+	var impatient error
+	for {
+		select {
+		case <-d.done:
+			return d.outcome.result, d.outcome.err
+		case <-ctx.Done():
+			p.leave(d)
+			return Result{}, ctx.Err()
+		case <-timer.C:
+			if impatient != nil { // the next one finds the answer
+				return Result{}, impatient
+			}
+			if q.patience != nil {
+				var limit time.Duration
+				if limit, impatient = q.patience(); impatient != nil {
+					timer.Reset(limit)
+					silent = silence
+				}
+			}
+		case <-silent: // who holds up a queue does not wait for what others wait for in vain
+			return Result{}, ErrPhoneSilent
+		}
 	}
 }
 
-// join finds the flight of a message or starts it. It is registered before its request is sent.
-func (p *pending) join(e Entry) (*flight, error) {
+// join finds the flight of a file or starts it, unless one has just ended.
+func (p *pending) join(q question) (*driver, reading, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return nil, ErrClosed
+		return nil, reading{}, ErrClosed
 	}
-	for _, f := range p.flights[e.MessageID] {
-		if sameMessage(f.entry.Request, e.Request) {
-			f.callers++
-			return f, nil
+	for _, d := range p.drivers[q.key.id] {
+		if d.key == q.key {
+			d.callers++
+			return d, reading{}, nil
 		}
 	}
-	c, err := newRetryCipher(e.MediaKey)
+	if r, ended := p.ledger.since(q.key, q.since); ended {
+		return nil, r, nil
+	}
+	c, err := newRetryCipher(q.entry.MediaKey)
 	if err != nil {
-		return nil, err
+		return nil, reading{}, err
 	}
-	ctx, cancel := context.WithCancelCause(p.root)
-	f := &flight{
-		entry:   e,
-		cipher:  c,
-		answers: make(chan reading, 4), // more than this at once say nothing new
-		acks:    make(chan *waBinary.Node, 4),
-		cancel:  cancel,
-		callers: 1,
-		done:    make(chan struct{}),
-	}
-	f.unsent.Store(true)
-	p.flights[e.MessageID] = append(p.flights[e.MessageID], f)
-	p.flying.Go(func() { p.fly(ctx, f) })
-	return f, nil
+	d := newDriver(p, q, c)
+	p.drivers[q.key.id] = append(p.drivers[q.key.id], d)
+	p.flying.Add(1)
+	return d, reading{}, nil
 }
 
-// leave gives a caller's place up. The last to leave cancels the flight; an answer that still comes is a late one.
-func (p *pending) leave(f *flight) {
+// knows reports whether a request for a file is on its way, or has ended since a moment.
+func (p *pending) knows(key identity, since time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if f.callers--; f.callers == 0 && !f.ended {
-		p.end(f, reading{err: errNobodyWaits})
-		f.cancel(errNobodyWaits)
-	}
+	_, ended := p.ledger.since(key, since)
+	return ended || slices.ContainsFunc(p.drivers[key.id], func(d *driver) bool { return d.key == key })
 }
 
-// end takes a flight off the list and tells its callers. Only the first end of a flight counts. It needs p.mu.
-func (p *pending) end(f *flight, r reading) {
-	if f.ended {
-		return
-	}
-	f.ended, f.outcome = true, r
-	id := f.entry.MessageID
-	p.flights[id] = slices.DeleteFunc(p.flights[id], func(other *flight) bool { return other == f })
-	if len(p.flights[id]) == 0 {
-		delete(p.flights, id)
-	}
-	close(f.done)
-}
-
-// finish ends a flight, or notes what came after its end. What it has found out is recorded before its callers go on.
-func (p *pending) finish(f *flight, r reading) {
+// first returns the driver of a message id that may be on the wire, or nil.
+func (p *pending) first(id types.MessageID) *driver {
 	p.mu.Lock()
-	late := f.ended
-	if late && r.err != nil {
-		p.mu.Unlock()
-		return
+	defer p.mu.Unlock()
+	if len(p.drivers[id]) == 0 {
+		return nil
 	}
-	isNews := p.record(f.entry, r.result, r.err, late)
-	p.end(f, r)
+	return p.drivers[id][0]
+}
+
+// leave gives a caller's place up.
+func (p *pending) leave(d *driver) {
+	p.mu.Lock()
+	d.callers--
+	abandons := d.callers == 0
 	p.mu.Unlock()
-	p.report(f.entry, r.result, r.err, late, isNews)
-}
-
-// fly is the life of a flight.
-func (p *pending) fly(ctx context.Context, f *flight) {
-	defer f.cancel(nil)
-	defer p.sweep(f)
-	select {
-	case p.slots <- struct{}{}:
-		defer func() { <-p.slots }()
-	case r := <-f.answers: // to an earlier request for the same message
-		p.land(f, r)
-		return
-	case <-ctx.Done():
-		p.finish(f, reading{err: context.Cause(ctx)})
-		return
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout, ErrTimeout)
-	defer cancel()
-	// While whatsmeow dials it holds a lock that a send waits for, whatever the context says. Callers do not wait with it.
-	stop := context.AfterFunc(ctx, func() {
-		select {
-		case <-f.done:
-		case <-time.After(stuckPause):
-			p.finish(f, p.standing(f, f.cause(ctx)))
-		}
-	})
-	defer stop()
-	p.land(f, p.request(ctx, f))
-}
-
-// land keeps a new path, so that whoever is told of it can rely on its being there, and ends the flight.
-func (p *pending) land(f *flight, r reading) {
-	if r.err == nil && r.result.DirectPath != "" {
-		found := f.entry
-		found.DirectPath = r.result.DirectPath
-		p.keep(found)
-	}
-	p.finish(f, r)
-}
-
-// sweep sees to the answers that came when the flight had just ended. Only a path is news then.
-func (p *pending) sweep(f *flight) {
-	for {
-		select {
-		case r := <-f.answers:
-			if r.err == nil && r.result.DirectPath != "" {
-				p.land(f, r)
-			}
-		default:
-			return
-		}
+	if abandons {
+		d.happen(event{what: abandoned})
 	}
 }
 
-// request asks under each address of the message in turn, until an answer leaves nothing to hope for from the next.
-// If none brings the file back, the first answer stands, or for want of one the first error.
-func (p *pending) request(ctx context.Context, f *flight) reading {
-	for _, addr := range p.sender.addresses(ctx, f.entry.Request) {
-		r := p.attempt(ctx, f, addr)
-		if r.err == nil && (r.result.Status == StatusSuccess || r.result.DirectPath != "") {
-			return r
-		}
-		p.mu.Lock()
-		if f.standing == nil || f.standing.err != nil && r.err == nil {
-			f.standing = &r
-		}
-		p.mu.Unlock()
-		if misaddressed := errors.Is(r.err, ErrRejected) ||
-			r.err == nil && (r.result.Status == StatusNotFound || r.result.Status == StatusDecryptionError); !misaddressed {
-			break
-		}
-	}
-	return p.standing(f, nil)
-}
-
-// cause returns why a flight's context has ended.
-func (f *flight) cause(ctx context.Context) error {
-	err := context.Cause(ctx)
-	if err == ErrTimeout && f.unsent.Load() {
-		err = fmt.Errorf("%w: %w", err, whatsmeow.ErrNotConnected)
-	}
-	return err
-}
-
-// standing returns what the attempts of a flight have brought so far, or an error if none has ended.
-func (p *pending) standing(f *flight, otherwise error) reading {
+// end takes a driver off the list and tells its callers. What it has found out is noted before, so that nobody asks again.
+func (p *pending) end(d *driver, r reading) (asked Asked, keep, isNews bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if f.standing == nil {
-		return reading{err: otherwise}
+	asked, keep, isNews = p.ledger.settle(d.key, d.entry, r, false)
+	id := d.key.id
+	p.drivers[id] = slices.DeleteFunc(p.drivers[id], func(other *driver) bool { return other == d })
+	if len(p.drivers[id]) == 0 {
+		delete(p.drivers, id)
 	}
-	return *f.standing
+	d.outcome = r
+	close(d.done)
+	return asked, keep, isNews
 }
 
-// attempt sends one receipt and waits for its answer. If the connection goes before the server has acknowledged the
-// receipt, it is sent again after the next login; after that the server holds the answer until the client is back.
-func (p *pending) attempt(ctx context.Context, f *flight, addr address) reading {
-	for len(f.acks) > 0 {
-		<-f.acks // of an earlier attempt
-	}
-	for {
-		f.unsent.Store(true)
-		d, err := p.sender.send(ctx, f.entry.Request, addr, f.cipher)
-		f.unsent.Store(err != nil)
-		r := reading{err: err}
-		if err == nil || err == errInterrupted {
-			r = p.await(ctx, f, d, err == errInterrupted)
-		}
-		d.release()
-		if r.err != errInterrupted {
-			return r
-		}
-	}
-}
-
-const (
-	// resendPause is how long after a login the server has time to deliver an answer that it held, before the receipt is sent
-	// again: the phone would upload the file once more.
-	resendPause = 500 * time.Millisecond
-	// repeatPause is how long an answer that may be a mere repetition has to wait for a better one.
-	repeatPause = 2 * time.Second
-	// watchPause is how often it is seen whether whatsmeow still means to reconnect: nobody is told when the bot disconnects.
-	watchPause = 250 * time.Millisecond
-	// stuckPause is how long after its time-out a flight that cannot end by itself is ended.
-	stuckPause = 250 * time.Millisecond
-)
-
-// await returns the answer to a receipt, or errInterrupted once the client is back online and the receipt must be sent again.
-func (p *pending) await(ctx context.Context, f *flight, d delivery, interrupted bool) reading {
-	var acked bool
-	var repeated reading
-	var settle, resend <-chan time.Time
-	for {
-		var watch <-chan time.Time
-		if f.unsent.Store(interrupted); interrupted {
-			watch = time.After(watchPause)
-		}
-		var nextLogin <-chan struct{}
-		if interrupted && resend == nil {
-			nextLogin = d.nextLogin
-		}
-		var ack *waBinary.Node
-		select {
-		case r := <-f.answers:
-			if f.isRepetition(r) {
-				repeated, settle = r, time.After(repeatPause)
-				continue
-			}
-			return r
-		case <-settle:
-			return repeated
-		case ack = <-f.acks:
-		case ack = <-d.acks:
-			if d.acks = nil; isAckOf(ack, "") { // of another receipt for the message, such as that of its delivery
-				d.acks = p.sender.nextAck(f.entry.MessageID)
-			}
-		case <-d.gone:
-			if d.gone = nil; acked {
-				continue // the server has the request, and holds the answer until we are back
-			}
-			if interrupted = p.sender.reconnecting(); !interrupted {
-				return reading{err: whatsmeow.ErrNotConnected}
-			}
-		case <-nextLogin:
-			resend = time.After(resendPause)
-		case <-resend:
-			return reading{err: errInterrupted}
-		case <-ctx.Done():
-			return reading{err: f.cause(ctx)}
-		case <-watch:
-			if !p.sender.reconnecting() {
-				return reading{err: whatsmeow.ErrNotConnected}
-			}
-		}
-		if isAckOf(ack, "server-error") {
-			if err := ackError(ack); err != nil {
-				return reading{err: err}
-			}
-			acked = true
-		}
-	}
-}
-
-// isRepetition tells whether an answer may be the one to an earlier attempt once more. Encrypted answers are known by their
-// nonces, but an error has none. It is not taken for the answer to this attempt unless no other comes.
-func (f *flight) isRepetition(r reading) bool {
-	return r.stamp != "" && f.standing != nil && f.standing.stamp == r.stamp
-}
-
-// deliver hands an answer to the flights that wait for it, and tells whether there are any. It never blocks.
-//
-// Nothing but the message id says which request an answer belongs to. Where a message holds several files, the answer is
-// for the one whose media key opens it. If none does, it may be for a file that nobody waits for any more, and only who knows
-// better can tell: the flights that wait under the id are returned.
-func (p *pending) deliver(a answer) (taken bool, unopened []*flight) {
+// deliver hands a sealed answer to the flight whose media key opens it, and reports whether there is one. Else the flight that is
+// on the wire under its message id is returned, if there is one: only who knows better can tell what the answer is about.
+// It never blocks.
+func (p *pending) deliver(a answer) (taken bool, waiting *driver) {
 	p.mu.Lock()
-	flights := slices.Clone(p.flights[a.id])
+	drivers := slices.Clone(p.drivers[a.id])
 	p.mu.Unlock()
-	for _, f := range flights {
-		if r := a.readFor(f); r.result.cause != nil {
-			unopened = append(unopened, f)
-		} else if p.offer(f, r) {
-			taken = true
+	for _, d := range drivers {
+		if r, opened := a.read(d.cipher); opened && d.happen(event{what: answered, reading: r}) {
+			return true, nil
 		}
 	}
-	return taken, unopened
+	if len(drivers) > 0 {
+		waiting = drivers[0]
+	}
+	return false, waiting
 }
 
-// readFor reads an answer as one flight understands it.
-func (a answer) readFor(f *flight) reading {
-	result, err := a.read(f.cipher)
-	return reading{result, err, a.stamp}
-}
-
-// offer gives a flight an answer, unless it has ended.
-func (p *pending) offer(f *flight, r reading) bool {
+// offer hands an answer that is not sealed, or that nobody can open, to the flight that waits for one, if it must be the answer
+// to its request: anybody can provoke one. It never blocks.
+func (p *pending) offer(d *driver, a answer) bool {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if f.ended {
+	names := d.onWire && slices.Contains(d.chats, a.chat)
+	p.mu.Unlock()
+	if !names || !p.ledger.claim(d.key, a.stamp) {
 		return false
 	}
-	select {
-	case f.answers <- r:
-	default:
-	}
-	return true
+	return d.happen(event{what: answered, reading: a.unsealed()})
 }
 
-// deliverAck hands an ack that the tap has seen to the flights for its message. It never blocks.
+// deliverAck hands an ack for a server-error receipt to the flight that waits for it. If none does, the bot has asked for the
+// message by itself. It never blocks.
 func (p *pending) deliverAck(ack *waBinary.Node) {
 	id, _ := ack.Attrs["id"].(string)
+	err := ackError(ack)
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, f := range p.flights[id] {
-		select {
-		case f.acks <- ack:
-		default:
+	var d *driver
+	if drivers := p.drivers[id]; len(drivers) > 0 {
+		d = drivers[0]
+	}
+	own := d != nil && d.onWire
+	p.mu.Unlock()
+	switch {
+	case own:
+		d.happen(ackEvent(err))
+	case err != nil || len(id) > maxMessageID || p.ledger.isOwn(id):
+	default:
+		p.ledger.askedByBot(id, true)
+		if d != nil {
+			d.happen(event{what: askedElsewhere})
 		}
 	}
 }
 
-// failAll ends every flight.
-func (p *pending) failAll(err error) {
+func ackEvent(err error) event {
+	if err != nil {
+		return event{what: refused, err: err}
+	}
+	return event{what: acknowledged}
+}
+
+// tell lets every flight know that something has happened to all of them.
+func (p *pending) tell(e event) {
+	for _, d := range p.all() {
+		d.happen(e)
+	}
+}
+
+func (p *pending) all() (all []*driver) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, flights := range p.flights {
-		for _, f := range slices.Clone(flights) {
-			p.end(f, reading{err: err})
-			f.cancel(err)
-		}
+	for _, drivers := range p.drivers {
+		all = append(all, drivers...)
 	}
+	return all
 }
 
 // waiting returns how many flights there are, queued ones too.
-func (p *pending) waiting() (n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, flights := range p.flights {
-		n += len(flights)
-	}
-	return n
-}
+func (p *pending) waiting() int { return len(p.all()) }
 
 // close ends every flight with ErrClosed, and starts no more.
 func (p *pending) close() {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
-	p.failAll(ErrClosed)
+	p.tell(event{what: aborted, err: ErrClosed})
+}
+
+// late keeps an answer that comes when nobody waits any more.
+func (p *pending) late(e Entry, key identity, r reading) {
+	asked, keep, isNews := p.ledger.settle(key, e, r, true)
+	if keep {
+		p.store(e.after(r, asked))
+	}
+	p.report(e, r, true, isNews)
+}
+
+// settle keeps what came out of an answer after its flight had ended.
+func (p *pending) settle(e Entry, key identity, r reading) {
+	if asked, keep, _ := p.ledger.settle(key, e, r, false); keep {
+		p.store(e.after(r, asked))
+	}
+}
+
+// after returns what is known of a file after a request for it.
+func (e Entry) after(r reading, asked Asked) Entry {
+	e.Asked = asked
+	if r.bringsPath() {
+		e.DirectPath = r.result.DirectPath
+	}
+	return e
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -12,6 +11,7 @@ import (
 
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/proto/waHistorySync"
 	"go.mau.fi/whatsmeow/types"
 	waLog "go.mau.fi/whatsmeow/util/log"
 )
@@ -21,16 +21,30 @@ type Options struct {
 	// Index remembers which message a file belongs to. It can be shared by many plugins.
 	// Defaults to NewMemoryIndex(DefaultMemoryCapacity), which forgets with the process.
 	Index Index
-	// Timeout is how long one request waits for the phone, from when it is sent. Defaults to 30 seconds.
+	// Lookup is asked when the index does not know a file: which messages does it belong to? It is for a bot that has messages in
+	// a database of its own, and is a SELECT by the SHA-256 of the encrypted file (32 bytes) there. It returns the likeliest
+	// message first, and nil if it knows none. Its context ends after two seconds. Defaults to none.
+	Lookup func(ctx context.Context, fileEncSHA256 []byte) ([]Request, error)
+	// Timeout is how long one request waits for the phone, from when it is sent, and before that for its turn.
+	// Defaults to 30 seconds.
 	Timeout time.Duration
+	// HandlerTimeout is how long a download inside an event handler waits for the phone: the bot's next message waits behind
+	// it. The request goes on, and the next download finds its answer. Defaults to 10 seconds.
+	HandlerTimeout time.Duration
 	// MaxInFlight is how many requests wait for the phone at once. Further ones queue. Defaults to 32.
 	MaxInFlight int
-	// RefusalPause is how long a message is not asked for again by itself after the phone has said that it lost the file or
-	// after an answer that cannot be decrypted. RequestReupload asks all the same. Defaults to an hour; negative for none.
+	// RefusalPause is how long a file is not asked for again by itself after the phone has said, sealed, that it lost it, or
+	// after an answer that cannot be decrypted. RequestReupload asks all the same. Defaults to 24 hours; negative for none.
 	RefusalPause time.Duration
-	// SilencePause is the same after a time-out, a general error, a refused receipt or an answer that makes no sense.
-	// Defaults to a minute; negative for none.
+	// SilencePause is the same after a time-out, an unsealed or general error, a refused receipt or an answer that makes no
+	// sense. It doubles with each further one in a row, up to RefusalPause. Defaults to an hour; negative for none.
 	SilencePause time.Duration
+	// BackfillPace is the least time between two requests of a backfill. Defaults to a second; negative for none.
+	BackfillPace time.Duration
+	// FillMissingPaths gives media that comes without a direct path, as in history syncs, a stand-in for one, so that a bare
+	// client.Download of it can heal, and not only [Plugin.Download]. The bot's handlers see the stand-in in the message. It never
+	// leaves the machine while the plugin is registered; a bot that stores it must keep the plugin to download with it.
+	FillMissingPaths bool
 	// OnReupload is told of every new path, late ones too, on a goroutine of its own. Defaults to nobody.
 	OnReupload func(Reupload)
 	// HTTPClient is what media requests go out with. It is copied, not changed.
@@ -42,21 +56,26 @@ type Options struct {
 
 // A Plugin heals the downloads of one whatsmeow client. All methods can be called concurrently.
 type Plugin struct {
-	client *whatsmeow.Client
-	log    waLog.Logger
-	notify func(Reupload)
+	client    *whatsmeow.Client
+	log       waLog.Logger
+	notify    func(Reupload)
+	lookup    func(ctx context.Context, fileEncSHA256 []byte) ([]Request, error)
+	inHandler time.Duration // Options.HandlerTimeout
+	walker    walker        // copied for each message
 
 	index   *guardedIndex
-	memory  *memory
+	ledger  *ledger
+	policy  policy
+	queue   *queue
 	sender  *sender
 	pending *pending
+	media   *mediaWrap
 	stats   counters
 
 	handlerID uint32
+	degraded  error
 
-	wrapping sync.Mutex   // guards what the media client is replaced with
-	wrapped  *http.Client // ours
-	original *http.Client // put back by Close
+	saidHealed, saidStripped, saidLookup atomic.Bool // once at Info, then at Debug
 
 	lateAnswers sync.Mutex
 
@@ -68,15 +87,14 @@ type Plugin struct {
 	spawned sync.WaitGroup
 }
 
-// Register makes the downloads of a client heal. Call it right after whatsmeow.NewClient: before Connect, so that downloads
-// inside event handlers heal too, and before other event handlers are added, so that they find each message remembered.
-// Options may be nil.
+// Register makes the downloads of a client heal. Call it right after whatsmeow.NewClient, before Connect: later it works as well
+// as it can, and [Plugin.Degraded] says what does not. Options may be nil.
 //
 // The media HTTP client that the client has is wrapped with its proxy, time-out and cookie jar, and not changed. A proxy or
-// media client that is set later is found when the client connects.
+// media client that is set later is noticed with the next events.
 //
 // The error is ErrAlreadyRegistered or whatsmeow.ErrClientIsNil, or says what is wrong: with the options, with the client's media
-// HTTP client, or that Register was called inside an event handler, where it would deadlock.
+// HTTP client, or that Register was called inside an event handler of this client, where it would deadlock.
 func Register(client *whatsmeow.Client, opts *Options) (*Plugin, error) {
 	if client == nil {
 		return nil, whatsmeow.ErrClientIsNil
@@ -84,34 +102,68 @@ func Register(client *whatsmeow.Client, opts *Options) (*Plugin, error) {
 	if opts == nil {
 		opts = new(Options)
 	}
-	if opts.Timeout < 0 || opts.MaxInFlight < 0 {
-		return nil, errors.New("reupload: Options.Timeout and Options.MaxInFlight must not be negative")
+	if opts.Timeout < 0 || opts.HandlerTimeout < 0 || opts.MaxInFlight < 0 {
+		return nil, errors.New("reupload: Options.Timeout, HandlerTimeout and MaxInFlight must not be negative; 0 is the default")
 	}
-	if calledFrom(stackDispatch) {
+	list, listed := handlersOf(client)
+	if calledFrom(stackDispatch) && (!listed || !list.isFree(registerPatience)) {
 		return nil, errors.New("reupload: Register would deadlock inside an event handler; call it right after NewClient")
 	}
+	if current, readable := mediaClient(client); readable && isOurs(current) {
+		return nil, ErrAlreadyRegistered
+	}
+	p := newPlugin(client, opts)
+	var errTap error
+	if p.sender.tap, errTap = installTap(client, p.tapped); errors.Is(errTap, ErrAlreadyRegistered) {
+		return nil, ErrAlreadyRegistered
+	}
+	if err := p.media.install(opts.HTTPClient); err != nil {
+		if p.sender.tap != nil {
+			p.sender.tap.mute()
+		}
+		return nil, err
+	}
+	p.sender.identify()
+	p.sender.wasOnline.Store(client.IsLoggedIn())
+	p.handlerID = client.AddEventHandlerWithSuccessStatus(p.handle)
+	var errOrder error
+	if !listed || !list.moveToFront(p.handlerID, registerPatience) {
+		errOrder = errors.New("other event handlers come first, so that what they download is not remembered yet; call Register before adding them")
+	}
+	if errTap != nil {
+		errTap = fmt.Errorf("downloads inside event handlers do not heal at once, but fail and heal the next time: %w", errTap)
+	}
+	p.degraded = errors.Join(errTap, errOrder)
+	p.announce(opts)
+	return p, nil
+}
+
+// registerPatience is how long Register waits for event handlers that are running.
+const registerPatience = 100 * time.Millisecond
+
+func newPlugin(client *whatsmeow.Client, opts *Options) *Plugin {
 	p := &Plugin{
-		client: client,
-		log:    opts.Log,
-		notify: opts.OnReupload,
-		memory: newMemory(defaultTo(opts.RefusalPause, time.Hour), defaultTo(opts.SilencePause, time.Minute)),
+		client:    client,
+		log:       opts.Log,
+		notify:    opts.OnReupload,
+		lookup:    opts.Lookup,
+		inHandler: defaultTo(opts.HandlerTimeout, 10*time.Second),
+		ledger:    newLedger(),
+		policy: policy{
+			refusalPause: max(0, defaultTo(opts.RefusalPause, 24*time.Hour)),
+			silencePause: max(0, defaultTo(opts.SilencePause, time.Hour)),
+		},
+		queue: &queue{
+			places: defaultTo(opts.MaxInFlight, 32),
+			pace:   max(0, defaultTo(opts.BackfillPace, time.Second)),
+		},
 		sender: &sender{client: client},
 	}
 	if p.log == nil {
 		p.log = client.Log.Sub("Reupload")
 	}
-	handlers, registered := handlersOf(client, p.handle)
-	if registered {
-		return nil, ErrAlreadyRegistered
-	}
-	original, readable := mediaClient(client)
-	if readable {
-		if _, registered = original.Transport.(*transport); registered {
-			return nil, ErrAlreadyRegistered
-		}
-	} else if original = opts.HTTPClient; original == nil {
-		return nil, errNoMediaClient
-	}
+	p.walker = walker{isOwn: p.sender.isOwn, fill: opts.FillMissingPaths}
+	p.media = &mediaWrap{client: client, plugin: p, log: p.log}
 	p.index = &guardedIndex{index: opts.Index, account: p.sender.ownID, log: p.log}
 	if p.index.index == nil {
 		p.index.index = NewMemoryIndex(DefaultMemoryCapacity)
@@ -119,30 +171,15 @@ func Register(client *whatsmeow.Client, opts *Options) (*Plugin, error) {
 	p.root, p.cancel = context.WithCancelCause(context.Background())
 	p.pending = &pending{
 		sender:  p.sender,
+		queue:   p.queue,
+		ledger:  p.ledger,
 		timeout: defaultTo(opts.Timeout, 30*time.Second),
-		slots:   make(chan struct{}, defaultTo(opts.MaxInFlight, 32)),
 		root:    p.root,
-		keep:    func(e Entry) { p.index.put(context.Background(), []Entry{e}) }, // Close does not undo what the phone has done
-		record:  p.record,
+		store:   func(e Entry) { p.index.put(context.Background(), []Entry{e}) }, // Close does not undo what the phone has done
 		report:  p.report,
-		flights: make(map[types.MessageID][]*flight),
+		drivers: make(map[types.MessageID][]*driver),
 	}
-
-	var reason string
-	if p.sender.tap, reason = installTap(client, p.tapped); p.sender.tap == nil {
-		p.log.Warnf("Downloads inside event handlers will not heal at once, but fail and heal the next time: %s", reason)
-	}
-	if handlers > 0 {
-		p.log.Warnf("%d event handlers were added before Register: what they download is not remembered yet; call Register first", handlers)
-	}
-	p.sender.identify()
-	p.sender.wasOnline.Store(client.IsLoggedIn())
-	p.handlerID = client.AddEventHandlerWithSuccessStatus(p.handle)
-	p.wrapping.Lock()
-	defer p.wrapping.Unlock()
-	p.original = original
-	p.wrap(original, opts.HTTPClient)
-	return p, nil
+	return p
 }
 
 func defaultTo[T comparable](value, otherwise T) T {
@@ -153,95 +190,71 @@ func defaultTo[T comparable](value, otherwise T) T {
 	return value
 }
 
-// wrap gives the client a copy of an HTTP client, by default of the original, with our transport around its own.
-// It needs p.wrapping.
-func (p *Plugin) wrap(original, instead *http.Client) {
-	if instead == nil {
-		instead = original
+// announce says once what there is, and what does not work.
+func (p *Plugin) announce(opts *Options) {
+	state := "everything works"
+	if p.degraded != nil {
+		state = "degraded"
+		p.log.Warnf("Not everything works on this client: %v", p.degraded)
 	}
-	wrapped := *instead
-	if wrapped.Transport == nil {
-		wrapped.Transport = http.DefaultTransport
+	index := "in memory, which forgets with the process"
+	if opts.Index != nil {
+		index = fmt.Sprintf("%T", opts.Index)
 	}
-	wrapped.Transport = &transport{base: wrapped.Transport, plugin: p}
-	p.original, p.wrapped = original, &wrapped
-	p.client.SetMediaHTTPClient(&wrapped)
+	p.log.Infof("Expired media will be asked for: index %s; %s for an answer, %s in event handlers; %d requests at once; %s",
+		index, p.pending.timeout, p.inHandler, p.queue.places, state)
 }
 
-// wrapMediaClient wraps what the bot has set since: SetProxy replaces the transport of our copy, and SetMediaHTTPClient the
-// copy. It runs at each login.
-func (p *Plugin) wrapMediaClient() {
-	p.wrapping.Lock()
-	defer p.wrapping.Unlock()
-	current, ok := mediaClient(p.client)
-	if !ok || p.isClosed() {
-		return
-	}
-	if t, ours := current.Transport.(*transport); ours && t.plugin == p {
-		return
-	}
-	p.log.Infof("The media HTTP client or its proxy was changed; wrapping the new one")
-	p.wrap(current, nil)
-}
+// Degraded says what does not work as it should on this client, and why; nil if all does. Register has logged it.
+func (p *Plugin) Degraded() error { return p.degraded }
 
-// RequestReupload asks the phone to upload the media of a message again and waits for its answer. Calls for the same message
+// RequestReupload asks the phone to upload the media of a message again and waits for its answer. Calls for the same file
 // share one request. It asks even if the phone has refused a while ago.
 //
 // A Result is any answer of the phone, good or bad: see [Result.Err]. An error means that there is no answer: the context's
-// error, ErrTimeout, ErrRejected, ErrInvalidAnswer, ErrHandlerBlocked, ErrClosed, whatsmeow.ErrNotLoggedIn or
-// whatsmeow.ErrNotConnected; or, with nothing sent, ErrInvalidRequest or ErrNewsletter.
+// error, ErrTimeout, ErrPhoneSilent, ErrBusy, ErrRejected, ErrInvalidAnswer, ErrHandlerBlocked, ErrClosed,
+// whatsmeow.ErrNotLoggedIn or whatsmeow.ErrNotConnected; or, with nothing sent, ErrInvalidRequest or ErrNewsletter.
 func (p *Plugin) RequestReupload(ctx context.Context, req Request) (Result, error) {
-	req, err := req.normalize()
+	began := time.Now()
+	p.media.notice()
+	c, err := p.candidateOf(ctx, req)
 	if err != nil {
 		return Result{}, err
 	}
+	return p.pending.ask(ctx, question{entry: c.entry, key: c.key, lane: laneOf(ctx), since: began, patience: p.patience(began)})
+}
+
+// candidateOf returns what is known of a request. One whose file is not known is remembered, so that a late answer can be opened.
+func (p *Plugin) candidateOf(ctx context.Context, req Request) (candidate, error) {
+	req, err := req.normalize()
+	if err != nil {
+		return candidate{}, err
+	}
 	e := Entry{Request: req}
-	for _, known := range p.index.byMessage(ctx, req.MessageID) {
-		if sameMessage(known.Request, req) {
-			e = known
-			e.Request = req
-			break
+	key := p.keyOf(ctx, &e)
+	for _, known := range p.candidates(ctx, p.index.byMessage(ctx, req.MessageID)) {
+		if known.key.withoutFile() == key {
+			known.entry.Request = req
+			return known, nil
 		}
 	}
-	if e.FileEncSHA256 == nil { // so that a late answer can be opened
-		p.index.put(ctx, []Entry{e})
-	}
-	return p.pending.ask(ctx, e, p.canWait())
+	p.index.put(ctx, []Entry{e})
+	p.ledger.recall(key, &e)
+	return candidate{e, key}, nil
 }
 
-// canWait tells whether the phone's answer can get through while the caller waits for it.
-func (p *Plugin) canWait() bool {
-	return p.sender.tapped() || !calledFrom(stackQueue)
-}
-
-// Download downloads the media of a message, and is client.Download for callers that hold the message: it heals even if the
-// index has never seen it. Its errors are whatsmeow's; see [Cause].
-func (p *Plugin) Download(ctx context.Context, info *types.MessageInfo, media whatsmeow.DownloadableMessage) ([]byte, error) {
-	return p.client.Download(WithMessage(ctx, info, media), media)
-}
-
-// DownloadToFile is Download into a file, which is written from its beginning. After an error the file is empty. The error can
-// also be that of the file's Seek or Truncate, perhaps joined to whatsmeow's.
-func (p *Plugin) DownloadToFile(ctx context.Context, info *types.MessageInfo, media whatsmeow.DownloadableMessage, file whatsmeow.File) error {
-	// whatsmeow writes where the file stands, so the rest of an earlier try would stay in front of the media.
-	if err := rewind(file); err != nil {
-		return err
+// patience returns for how long the goroutine that calls the result can wait, and reports whether it is limited: an event handler
+// holds up whatsmeow's queue, and perhaps the answer too.
+func (p *Plugin) patience(since time.Time) func() (time.Duration, error) {
+	return func() (time.Duration, error) {
+		switch {
+		case !calledFrom(stackQueue):
+			return 0, nil
+		case !p.sender.tapped():
+			return 0, ErrHandlerBlocked
+		}
+		return max(0, p.inHandler-time.Since(since)), errInHandler
 	}
-	err := p.client.DownloadToFile(WithMessage(ctx, info, media), media, file)
-	if err != nil {
-		err = errors.Join(err, rewind(file))
-	}
-	return err
-}
-
-func rewind(file whatsmeow.File) error {
-	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("reupload: going to the beginning of the file: %w", err)
-	}
-	if err := file.Truncate(0); err != nil {
-		return fmt.Errorf("reupload: emptying the file: %w", err)
-	}
-	return nil
 }
 
 // Remember puts the media of a message into the index by hand. Messages and history syncs that arrive while the plugin is
@@ -249,70 +262,100 @@ func rewind(file whatsmeow.File) error {
 //
 // The error wraps ErrInvalidRequest, or is ErrClosed, whatsmeow.ErrNotLoggedIn, the context's or the index's own.
 func (p *Plugin) Remember(ctx context.Context, info *types.MessageInfo, msg *waE2E.Message) error {
-	if p.isClosed() {
-		return ErrClosed
-	}
 	if info == nil || info.ID == "" || info.Chat.IsEmpty() {
 		return fmt.Errorf("%w: Remember needs the message's id and chat", ErrInvalidRequest)
 	}
-	if p.sender.ownID().IsEmpty() {
+	if err := p.canRemember(); err != nil {
+		return err
+	}
+	return p.index.putFor(ctx, p.index.timeout(), p.walker.mediaOf(info, msg))
+}
+
+// RememberHistory puts the media of a history sync into the index, for bots that set client.ManualHistorySyncDownload, where no
+// event comes: call it with what client.DownloadHistorySync returns. Messages without media are no error.
+//
+// The error is as of [Plugin.Remember].
+func (p *Plugin) RememberHistory(ctx context.Context, data *waHistorySync.HistorySync) error {
+	if err := p.canRemember(); err != nil {
+		return err
+	}
+	return p.rememberHistory(ctx, data)
+}
+
+func (p *Plugin) canRemember() error {
+	switch {
+	case p.isClosed():
+		return ErrClosed
+	case p.sender.ownID().IsEmpty():
 		return whatsmeow.ErrNotLoggedIn
 	}
-	return p.index.putNow(ctx, p.mediaOf(info, msg))
+	return nil
 }
 
-type messageKey struct{}
-
-// WithMessage tells a client.Download under the returned context which message the media belongs to, when the index cannot
-// know: the message came before the plugin, or the bot has it from a database of its own. Media can be of any type.
-func WithMessage(ctx context.Context, info *types.MessageInfo, media whatsmeow.DownloadableMessage) context.Context {
-	if info == nil || media == nil {
-		return ctx
-	}
-	return context.WithValue(ctx, messageKey{}, &Entry{
-		Request:       NewRequest(info, media),
-		FileEncSHA256: media.GetFileEncSHA256(),
-		Timestamp:     info.Timestamp,
-	})
-}
-
-// Cause tells why a failed download was not healed: one of this package's errors, the context's error, one of whatsmeow's
-// connection errors, or nil if reupload had no part in it. The error itself stays whatsmeow's, so that
-// errors.Is(err, whatsmeow.ErrMediaDownloadFailedWith410) holds as before.
-func Cause(err error) error {
-	var failed whatsmeow.DownloadHTTPError
-	if !errors.As(err, &failed) || failed.Response == nil || failed.Request == nil {
+// lookUp asks Options.Lookup for the messages of a file.
+func (p *Plugin) lookUp(ctx context.Context, fileEncSHA256 []byte) (found []Entry) {
+	if p.lookup == nil {
 		return nil
 	}
-	cause, _ := failed.Request.Context().Value(causeKey{}).(error)
-	return cause
-}
-
-// record remembers how a request ended, and tells whether that is news.
-func (p *Plugin) record(e Entry, r Result, err error, late bool) (isNews bool) {
-	isNews = p.memory.settle(e.Request, r, err, late)
-	if isNews && late {
-		p.stats.late.Add(1)
+	requests, err := within(ctx, indexTimeout, func(ctx context.Context) (requests []Request, err error) {
+		defer p.contain("Options.Lookup")
+		return p.lookup(ctx, fileEncSHA256)
+	})
+	if err != nil {
+		p.say(&p.saidLookup, "Options.Lookup failed: %v", err)
 	}
-	return isNews
+	for _, req := range requests {
+		if req, err = req.normalize(); err != nil {
+			p.say(&p.saidLookup, "Options.Lookup returned a request that cannot be made: %v", err)
+			continue
+		}
+		found = append(found, Entry{Request: req, FileEncSHA256: fileEncSHA256})
+	}
+	p.index.put(ctx, found) // so that what comes of it is remembered
+	return found
 }
 
 // report tells the log how a request ended, and the bot of a new path.
-func (p *Plugin) report(e Entry, r Result, err error, late, isNews bool) {
+func (p *Plugin) report(e Entry, r reading, late, isNews bool) {
 	switch {
-	case err != nil:
-		p.log.Debugf("No re-upload of %s in %s: %v", e.MessageID, e.Chat, err)
-	case r.DirectPath == "":
-		p.log.Debugf("No re-upload of %s in %s: the phone answered %v", e.MessageID, e.Chat, r.Status)
+	case r.err != nil:
+		p.log.Debugf("No re-upload of %v: %v", e.Request, r.err)
+	case r.result.DirectPath == "":
+		p.log.Debugf("No re-upload of %v: the phone answered %v", e.Request, r.result.Status)
 	case late && isNews:
-		p.log.Infof("A late answer has brought %s in %s back", e.MessageID, e.Chat)
+		p.stats.late.Add(1)
+		p.log.Debugf("A late answer has brought %v back", e.Request)
 	}
 	if isNews && p.notify != nil {
-		told := Reupload{Request: e.Request, Result: r, FileEncSHA256: e.FileEncSHA256, Late: late, At: time.Now()}
+		told := Reupload{Request: e.Request, Result: r.result, FileEncSHA256: e.FileEncSHA256, Late: late, At: time.Now()}
 		go func() {
 			defer p.contain("Options.OnReupload")
 			p.notify(told)
 		}()
+	}
+}
+
+// notHealed counts a download that was not healed. The first one with each cause is told at Info.
+func (p *Plugin) notHealed(cause error) {
+	if p.stats.fail(cause) {
+		p.log.Infof("A download was not healed (further ones for the same reason at Debug): %v", cause)
+	} else {
+		p.log.Debugf("A download was not healed: %v", cause)
+	}
+}
+
+func (p *Plugin) warnStripped() {
+	if !p.saidStripped.Swap(true) {
+		p.log.Warnf("The bot downloads from direct paths without their query, which the CDN never accepts: store direct paths whole")
+	}
+}
+
+// say logs the first of its kind at Info and the rest at Debug.
+func (p *Plugin) say(said *atomic.Bool, format string, args ...any) {
+	if said.Swap(true) {
+		p.log.Debugf(format, args...)
+	} else {
+		p.log.Infof(format, args...)
 	}
 }
 
@@ -323,21 +366,24 @@ func (p *Plugin) spawn(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.isClosed() {
-		p.spawned.Go(f)
+		p.spawned.Go(func() {
+			defer p.contain("a goroutine")
+			f()
+		})
 	}
 }
 
-// Close ends all waiting with ErrClosed and leaves the client as it was before Register. It can be called from anywhere, an
-// event handler too, and more than once. It waits for the plugin's goroutines, but for no more than a second where whatsmeow
-// holds them up: while it dials, or while an event handler runs, which the plugin's own is then removed after. It does not wait
-// for an OnReupload that is running. It always returns nil.
+// Close ends all waiting with ErrClosed and leaves the client as it was before Register, but for a mute logger in the place of its
+// receive logger, which passes everything on: the field has no lock, so that it cannot be put back safely. It can be called from
+// anywhere, an event handler too, and more than once. It waits for the plugin's goroutines, but for no more than a second where
+// whatsmeow holds them up: while it dials. An event handler that is running keeps the plugin's own on the list until it returns. It
+// does not wait for an OnReupload that is running. It always returns nil.
 func (p *Plugin) Close() error {
 	p.closing.Do(p.close)
 	return nil
 }
 
-// closePatience is how long Close waits for whatsmeow, which holds a lock while it dials, and another one on its handlers while
-// one of them runs.
+// closePatience is how long Close waits for whatsmeow, which holds a lock while it dials.
 const closePatience = time.Second
 
 func (p *Plugin) close() {
@@ -349,35 +395,26 @@ func (p *Plugin) close() {
 	if p.sender.tap != nil {
 		p.sender.tap.mute()
 	}
-	p.wrapping.Lock()
-	if current, ok := mediaClient(p.client); !ok || current == p.wrapped && isOurs(current) {
-		p.client.SetMediaHTTPClient(p.original)
-	}
-	p.wrapping.Unlock()
-
-	quiet, removed := make(chan struct{}), make(chan struct{})
+	p.media.remove()
+	quiet := make(chan struct{})
 	go func() {
 		p.pending.flying.Wait()
 		p.spawned.Wait()
-		if p.sender.tap != nil {
-			p.sender.tap.remove(p.client)
-		}
 		close(quiet)
-		p.client.RemoveEventHandler(p.handlerID)
-		close(removed)
 	}()
-	patience := time.After(closePatience)
-	last := removed
-	if calledFrom(stackDispatch) {
-		last = quiet // the handler that calls would wait for itself
-	}
 	select {
-	case <-last:
-	case <-patience: // what is left does nothing any more, and ends when whatsmeow lets it
+	case <-quiet:
+	case <-time.After(closePatience): // what is left does nothing any more, and ends when whatsmeow lets it
+	}
+	p.removeHandler()
+}
+
+// removeHandler takes our event handler off the list, now or as soon as no event handler runs. Until then it does nothing.
+func (p *Plugin) removeHandler() {
+	list, ok := handlersOf(p.client)
+	if ok && !list.remove(p.handlerID, 0) {
+		time.AfterFunc(removePause, p.removeHandler)
 	}
 }
 
-func isOurs(client *http.Client) bool {
-	_, ours := client.Transport.(*transport)
-	return ours
-}
+const removePause = 20 * time.Millisecond

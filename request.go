@@ -3,10 +3,19 @@ package reupload
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"time"
 
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/types"
+)
+
+// Sizes of what comes from outside. Real message ids have 20 to 32 bytes, JIDs some 30 and direct paths some 200. What is larger is
+// refused, and never cut.
+const (
+	maxMessageID  = 128
+	maxJID        = 128 // user and server
+	maxDirectPath = 2 << 10
 )
 
 // A Request names the message whose media the phone is asked to upload again.
@@ -16,9 +25,18 @@ type Request struct {
 	MediaKey  []byte    // 32 bytes
 	IsFromMe  bool      // whether this account sent the message
 	// Participant is the sender in groups, broadcast lists and status, and empty in one-to-one chats. It may be empty for
-	// the account's own messages. A device part is ignored.
+	// the account's own messages. A device part is ignored. It may lack its server, as databases store it: then the group tells
+	// whether its members go by phone number or by LID.
 	Participant types.JID
 }
+
+// String names the message, and not the media key.
+func (r Request) String() string {
+	return fmt.Sprintf("message %q in %q from %q", r.MessageID, r.Chat, r.Participant)
+}
+
+// Format prints what String returns, whatever the verb: the media key is a secret.
+func (r Request) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
 
 // NewRequest describes the request for a file of a message, as the protocol wants it: the participant is there for groups,
 // broadcast lists and status, whatever info.IsGroup says (whatsmeow's ParseWebMessage sets it for groups alone).
@@ -41,7 +59,7 @@ func requestFor(source *types.MessageSource, id types.MessageID) Request {
 	return req
 }
 
-// hasParticipant tells whether messages of a chat are told apart by their sender. (WAWebSendReceiptJobCommon sends the
+// hasParticipant reports whether messages of a chat are told apart by their sender. (WAWebSendReceiptJobCommon sends the
 // participant for group and broadcast chats, status@broadcast among them, and never for one-to-one chats.)
 func hasParticipant(chat types.JID) bool {
 	return chat.Server == types.GroupServer || chat.Server == types.BroadcastServer
@@ -61,6 +79,12 @@ func (r Request) normalize() (Request, error) {
 		return r, ErrNewsletter
 	case r.MessageID == "":
 		return r, fmt.Errorf("%w: MessageID is empty", ErrInvalidRequest)
+	case len(r.MessageID) > maxMessageID:
+		return r, fmt.Errorf("%w: MessageID has %d bytes, more than %d", ErrInvalidRequest, len(r.MessageID), maxMessageID)
+	case sizeOf(r.Chat) > maxJID:
+		return r, fmt.Errorf("%w: Chat has %d bytes, more than %d", ErrInvalidRequest, sizeOf(r.Chat), maxJID)
+	case sizeOf(r.Participant) > maxJID:
+		return r, fmt.Errorf("%w: Participant has %d bytes, more than %d", ErrInvalidRequest, sizeOf(r.Participant), maxJID)
 	case r.Chat.IsEmpty() || r.Chat.User == "":
 		return r, fmt.Errorf("%w: Chat %q does not name a chat", ErrInvalidRequest, r.Chat)
 	case len(r.MediaKey) != mediaKeySize:
@@ -73,6 +97,8 @@ func (r Request) normalize() (Request, error) {
 	r.MediaKey = bytes.Clone(r.MediaKey)
 	return r, nil
 }
+
+func sizeOf(jid types.JID) int { return len(jid.User) + len(jid.Server) }
 
 // Status is the outcome that a phone reports, with the protocol's own numbers (MediaRetryNotification.ResultType).
 type Status int
@@ -107,15 +133,31 @@ type Result struct {
 	DirectPath    string
 	MessageSecret []byte
 
-	cause error // why Status is StatusDecryptionError, when that was found here
+	cause    error // why Status is StatusDecryptionError, when that was found here
+	unsealed bool  // nothing vouches for it
 }
 
-// Err returns nil on success, and else ErrNotFound, ErrDecryption (perhaps wrapping its cause) or ErrGeneral.
+// String tells the status, and not the path or the secret.
+func (r Result) String() string {
+	if r.DirectPath != "" {
+		return r.Status.String() + " with a path"
+	}
+	return r.Status.String()
+}
+
+// Format prints what String returns, whatever the verb: the path is a token, and the message secret is a secret.
+func (r Result) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
+
+// Err returns nil on success, and else ErrNotFound, ErrDecryption (perhaps wrapping its cause) or ErrGeneral. ErrNotFound is only
+// what the phone has said sealed: an <error code="2"> is no proof that the file is gone, and is ErrGeneral.
 func (r Result) Err() error {
 	switch r.Status {
 	case StatusSuccess:
 		return nil
 	case StatusNotFound:
+		if r.unsealed {
+			return errUnsealedNotFound
+		}
 		return ErrNotFound
 	case StatusDecryptionError:
 		if r.cause != nil {
@@ -125,6 +167,8 @@ func (r Result) Err() error {
 	}
 	return ErrGeneral
 }
+
+var errUnsealedNotFound = fmt.Errorf("%w (it says that it does not have the file, but not sealed, which is no proof)", ErrGeneral)
 
 // A Reupload is a new path that the phone has told, as Options.OnReupload gets it.
 type Reupload struct {
@@ -136,3 +180,11 @@ type Reupload struct {
 	Late bool
 	At   time.Time
 }
+
+// String names the message, and no secrets.
+func (r Reupload) String() string {
+	return fmt.Sprintf("%v: %v", r.Request, r.Result)
+}
+
+// Format prints what String returns, whatever the verb.
+func (r Reupload) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }

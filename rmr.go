@@ -46,7 +46,7 @@ func receiptNode(id types.MessageID, fromMe bool, addr address, env envelope) wa
 	}
 }
 
-// isAckOf tells whether a node is the ack of a receipt of some type, or with "" an ack of any kind. All receipts for a message
+// isAckOf reports whether a node is the ack of a receipt of some type, or with "" an ack of any kind. All receipts for a message
 // have its id, that of its delivery too, so that the id alone does not tell.
 func isAckOf(node *waBinary.Node, receiptType string) bool {
 	return node != nil && node.Tag == "ack" &&
@@ -61,41 +61,54 @@ func ackError(ack *waBinary.Node) error {
 	return nil
 }
 
-// An answer is what a mediaretry notification says about one message. Like WhatsApp Web, we do without its <rmr> and time.
+// An answer is what a mediaretry notification says about one message.
 type answer struct {
 	id       types.MessageID
+	chat     types.JID // of <rmr>; empty if there is none
 	envelope envelope
 	isError  bool // it is an <error> node, and status is its code
 	status   Status
-	// stamp is all that tells one error from another about the same message: its time, and how it names the message. An
-	// envelope has a nonce, and no stamp.
+	// stamp tells one answer about a message from another: a nonce is never used twice, and for want of one there is all that
+	// an error says. One that comes again has the same.
 	stamp string
 }
+
+// maxAnswer is how long an answer can be, sealed. Real ones have some 300 bytes.
+const maxAnswer = 16 << 10
 
 // parseAnswer reads a node of any kind. It is not ok if the node is no mediaretry notification or names no message.
 func parseAnswer(node *waBinary.Node) (a answer, ok bool) {
 	if node.Tag != "notification" || node.Attrs["type"] != "mediaretry" {
 		return answer{}, false
 	}
-	a.id, _ = node.Attrs["id"].(string)
-	if a.id == "" {
+	a.id, ok = node.Attrs["id"].(string)
+	if !ok || a.id == "" || len(a.id) > maxMessageID {
 		return answer{}, false
 	}
-	if failure, found := node.GetOptionalChildByTag("error"); found {
-		code, _ := failure.Attrs["code"].(string)
-		a.isError, a.status = true, parseErrorCode(code)
-		rmr := node.GetChildByTag("rmr")
-		a.stamp = fmt.Sprint(node.Attrs["t"], a.status, rmr.Attrs["jid"], rmr.Attrs["participant"])
+	rmr := node.GetChildByTag("rmr")
+	if chat, ok := rmr.Attrs["jid"].(types.JID); ok {
+		a.chat = chat.ToNonAD()
+	}
+	if code, ok := node.GetOptionalChildByTag("error"); ok {
+		text, _ := code.Attrs["code"].(string)
+		a.isError, a.status = true, parseErrorCode(text)
+		a.stamp = fmt.Sprint(node.Attrs["t"], a.status, a.chat, rmr.Attrs["participant"])
 		return a, true
 	}
 	a.envelope.ciphertext, _ = node.GetChildByTag("encrypt", "enc_p").Content.([]byte)
 	a.envelope.iv, _ = node.GetChildByTag("encrypt", "enc_iv").Content.([]byte)
-	return a, true
+	a.stamp = "sealed " + string(a.envelope.iv)
+	return a, len(a.envelope.ciphertext) <= maxAnswer && len(a.envelope.iv) <= maxAnswer
 }
 
 // answerFromEvent is parseAnswer for a notification that whatsmeow has parsed.
 func answerFromEvent(evt *events.MediaRetry) answer {
-	a := answer{id: evt.MessageID, envelope: envelope{ciphertext: evt.Ciphertext, iv: evt.IV}}
+	a := answer{
+		id:       evt.MessageID,
+		chat:     evt.ChatID.ToNonAD(),
+		envelope: envelope{ciphertext: evt.Ciphertext, iv: evt.IV},
+		stamp:    "sealed " + string(evt.IV),
+	}
 	if evt.Error != nil {
 		a.isError, a.status = true, knownStatus(evt.Error.Code)
 		a.stamp = fmt.Sprint(evt.Timestamp.Unix(), a.status, evt.ChatID, evt.SenderID)
@@ -121,25 +134,38 @@ func knownStatus(code int) Status {
 	return StatusGeneralError
 }
 
-// read makes a Result of an answer. The cipher must be that of the message's media key. An answer that cannot be decrypted
-// is a Result as well; the error wraps ErrInvalidAnswer.
-func (a answer) read(c retryCipher) (Result, error) {
+// read reads a sealed answer, and reports whether the cipher opens it. Then it is authentic, and about the file that has the
+// cipher's media key: the phone has sealed it for this message id. The reading's error wraps ErrInvalidAnswer.
+func (a answer) read(c retryCipher) (r reading, opened bool) {
 	if a.isError {
-		return checkResult(Result{Status: a.status})
+		return reading{}, false
 	}
 	notification, err := c.openAnswer(a.id, a.envelope)
-	switch {
-	case errors.Is(err, errUndecryptable):
-		return Result{Status: StatusDecryptionError, cause: err}, nil
-	case err != nil:
-		return Result{}, err
+	if errors.Is(err, errUndecryptable) {
+		return reading{}, false
 	}
-	return readNotification(a.id, notification)
+	r.stamp = a.stamp
+	if r.err = err; err == nil {
+		r.result, r.err = readNotification(a.id, notification)
+	}
+	return r, true
 }
 
-// readNotification checks a decrypted answer. WhatsApp Web as well refuses one that names another message.
+// unsealed reads an answer that nothing vouches for: an error, or one that cannot be opened.
+func (a answer) unsealed() reading {
+	r := reading{stamp: a.stamp}
+	if a.isError {
+		r.result, r.err = checkResult(Result{Status: a.status, unsealed: true})
+	} else {
+		r.result = Result{Status: StatusDecryptionError, cause: errUndecryptable}
+	}
+	return r
+}
+
+// readNotification checks a decrypted answer. WhatsApp Web as well refuses one that names another message. One that names none
+// is authentic all the same, as the id is in what the seal covers.
 func readNotification(id types.MessageID, n *waMmsRetry.MediaRetryNotification) (Result, error) {
-	if n.GetStanzaID() != id {
+	if n.GetStanzaID() != "" && n.GetStanzaID() != id {
 		return Result{}, fmt.Errorf("%w: it is about another message", ErrInvalidAnswer)
 	}
 	return checkResult(Result{
@@ -161,12 +187,14 @@ func checkResult(r Result) (Result, error) {
 	return r, nil
 }
 
-// checkDirectPath tells what is wrong with a direct path. whatsmeow appends it to "https://" + host, so that a path such as
+// checkDirectPath returns what is wrong with a direct path. whatsmeow appends it to "https://" + host, so that a path such as
 // "@evil.example/" or "//evil.example/" would lead to another host. The error does not quote the path, which is a token.
 func checkDirectPath(path string) error {
 	switch {
 	case path == "":
 		return errors.New("the direct path is missing")
+	case len(path) > maxDirectPath:
+		return fmt.Errorf("the direct path has %d bytes, more than %d", len(path), maxDirectPath)
 	case path[0] != '/' || strings.HasPrefix(path, "//"):
 		return errors.New("the direct path does not start with a single slash")
 	case !utf8.ValidString(path):

@@ -41,7 +41,7 @@ func (p *Plugin) Stats() Stats {
 	s := Stats{
 		Healthy:  p.stats.healthy.Load(),
 		Expired:  p.stats.expired.Load(),
-		Asked:    p.sender.sent.Load(),
+		Asked:    p.sender.asked.Load(),
 		Healed:   p.stats.healed.Load(),
 		Late:     p.stats.late.Load(),
 		Unhealed: make(map[string]uint64),

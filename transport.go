@@ -1,19 +1,13 @@
 package reupload
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"hash"
-	"io"
+	"net"
 	"net/http"
 	"net/url"
-	"slices"
-	"strconv"
-	"strings"
+	"syscall"
 	"time"
 )
 
@@ -21,6 +15,7 @@ import (
 // does all the work: every request, the repeated one too, goes out through base.
 type transport struct {
 	base   http.RoundTripper
+	client *http.Client // the bot's, with base: for the requests that the bot has not made itself
 	plugin *Plugin
 }
 
@@ -29,34 +24,31 @@ type transport struct {
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	file, ok := parseDownload(req)
 	if !ok || t.plugin.isClosed() {
-		return t.base.RoundTrip(req)
+		return t.exchange(req)
 	}
-	out, moved := req, t.plugin.memory.movedTo(file.path)
-	if moved != "" {
-		if replay, err := file.requestAt(req, moved); err == nil {
-			out = replay
-		}
-	}
-	resp, err := t.base.RoundTrip(out)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode == http.StatusOK {
+	if resp := t.fromMove(req, file); resp != nil {
 		t.plugin.stats.healthy.Add(1)
-		if out != req {
-			t.verify(resp, file, moved)
-		}
 		return resp, nil
 	}
-	if !isExpired(out.URL, resp) {
+	resp, err := t.first(req, file)
+	switch {
+	case err != nil:
+		return nil, err
+	case resp.StatusCode == http.StatusOK:
+		t.plugin.stats.healthy.Add(1)
+		return resp, nil
+	case !file.isExpired(req.URL.RawQuery, resp):
+		if resp.StatusCode == http.StatusForbidden {
+			t.fail(resp, req, ErrForbidden)
+		}
 		return resp, nil
 	}
 	t.plugin.stats.expired.Add(1)
 	peek(resp) // to its end, as a rule, which gives the connection back while the phone is asked
-	healed, cause := t.heal(req, file, pathOf(out.URL))
+	healed, cause := t.heal(req, file)
 	if cause != nil {
-		t.plugin.stats.fail(cause)
-		return withCause(resp, req, cause), nil
+		t.fail(resp, req, cause)
+		return resp, nil
 	}
 	t.plugin.stats.healed.Add(1)
 	resp.Body.Close() // only now: until the repeated download has succeeded, this is what the caller gets
@@ -70,172 +62,67 @@ func (t *transport) CloseIdleConnections() {
 	}
 }
 
-// A directPath is a direct path cut at the question mark, as it can be taken from a URL without copying.
-type directPath struct{ path, query string }
-
-func (d directPath) String() string {
-	if d.query == "" {
-		return d.path
-	}
-	return d.path + "?" + d.query
-}
-
-// A download is what whatsmeow's download URL says:
-//
-//	https://HOST + direct path with its query + &hash=BASE64URL(encSHA256)&mms-type=TYPE&__wa-mms=
-type download struct {
-	path   directPath
-	hash   string // base64; empty for media that is not encrypted
-	suffix string // what follows the direct path, without its ampersand
-}
-
-// parseDownload tells whether a request downloads media of a message. Uploads, history-sync blobs, app state and link previews
-// are not for us. It allocates nothing: it is all that a healthy download costs.
-func parseDownload(req *http.Request) (download, bool) {
-	if req.Method != http.MethodGet {
-		return download{}, false
-	}
-	query, rest, found := cutLast(req.URL.RawQuery, "&hash=")
-	if !found {
-		return download{}, false
-	}
-	hash, rest, _ := strings.Cut(rest, "&mms-type=")
-	mmsType, _, _ := strings.Cut(rest, "&")
-	switch mmsType {
-	case "md-msg-hist", "md-app-state", "thumbnail-link": // see canReupload
-		return download{}, false
-	}
-	return download{
-		path:   directPath{req.URL.EscapedPath(), query},
-		hash:   hash,
-		suffix: req.URL.RawQuery[len(query)+1:],
-	}, true
-}
-
-func pathOf(u *url.URL) directPath {
-	query, _, _ := cutLast(u.RawQuery, "&hash=")
-	return directPath{u.EscapedPath(), query}
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+len(sep):], true
-	}
-	return s, "", false
-}
-
-// fileEncSHA256 returns the hash of the encrypted file, 32 bytes, or nil.
-func (d download) fileEncSHA256() []byte {
-	hash, err := base64.URLEncoding.DecodeString(d.hash)
-	if err != nil || len(hash) != 32 {
+// fromMove downloads a file from where it has moved to. Whatever comes of that but a success, the path that the caller has is then
+// tried as it would be without us.
+func (t *transport) fromMove(req *http.Request, file download) *http.Response {
+	path := t.plugin.ledger.movedTo(file.place())
+	if path == "" {
 		return nil
 	}
-	return hash
+	resp, err := t.get(req, file, path, func() {})
+	if err != nil && req.Context().Err() == nil {
+		t.plugin.ledger.unmove(file.place())
+	}
+	return resp
 }
 
-// requestAt returns a copy of a download request that asks the same host for another path, which checkDirectPath has passed.
-func (d download) requestAt(req *http.Request, path string) (*http.Request, error) {
-	separator := "&"
-	if !strings.Contains(path, "?") {
-		separator = "?"
+// first makes the request that the caller has made. One for a stand-in path does not leave the machine.
+func (t *transport) first(req *http.Request, file download) (*http.Response, error) {
+	if file.isStandIn() {
+		return &http.Response{
+			Status: "410 Gone", StatusCode: http.StatusGone, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+			Header: http.Header{}, Body: http.NoBody, Request: req,
+		}, nil
 	}
-	u, err := url.Parse(req.URL.Scheme + "://" + req.URL.Host + path + separator + d.suffix)
+	return t.exchange(req)
+}
+
+// exchange makes one request. The time-out of the bot's HTTP client holds for it, until the end of its body.
+func (t *transport) exchange(req *http.Request) (*http.Response, error) {
+	if t.client.Timeout <= 0 {
+		return t.base.RoundTrip(req)
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), t.client.Timeout)
+	resp, err := t.base.RoundTrip(req.WithContext(ctx))
 	if err != nil {
-		return nil, errors.New("reupload: the new path makes no URL") // url.Parse's error would quote it
+		cancel()
+		return nil, err
 	}
-	replay := req.Clone(req.Context())
-	replay.URL = u
-	return replay, nil
+	resp.Request = req
+	resp.Body = &timedBody{resp.Body, cancel}
+	return resp, nil
 }
-
-// isExpired tells whether a response means that the file is gone and should be uploaded again, as WhatsApp Web decides it
-// (WAWebMmsClient, validateMmsResponse): 404, 410, or a 403 that is about the age of the URL. Any other 403, 401, 429 or 5xx
-// is a fault of another kind, which a new upload would only hide. The response's body stays readable from its beginning.
-func isExpired(u *url.URL, resp *http.Response) bool {
-	switch resp.StatusCode {
-	case http.StatusNotFound, http.StatusGone:
-		return true
-	case http.StatusForbidden:
-		return pastExpiry(u.RawQuery, time.Now()) || bytes.Contains(peek(resp), []byte("URL signature expired"))
-	}
-	return false
-}
-
-// pastExpiry reads the oe parameter of a media URL, hexadecimal unix seconds. A file can go before, but never comes back after.
-func pastExpiry(rawQuery string, now time.Time) bool {
-	for part := range strings.SplitSeq(rawQuery, "&") {
-		if value, ok := strings.CutPrefix(part, "oe="); ok {
-			expiry, err := strconv.ParseInt(value, 16, 64)
-			return err == nil && now.Unix() > expiry
-		}
-	}
-	return false
-}
-
-// peek returns the first bytes of a failed response's body and puts them back in front.
-func peek(resp *http.Response) []byte {
-	head, err := io.ReadAll(io.LimitReader(resp.Body, 8<<10))
-	rest := io.Reader(resp.Body)
-	if err != nil {
-		rest = failingReader{err}
-	}
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(head), rest), resp.Body}
-	return head
-}
-
-// discard closes a failed response, and keeps its connection if the body is short.
-func discard(resp *http.Response) {
-	peek(resp)
-	resp.Body.Close()
-}
-
-type failingReader struct{ err error }
-
-func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
 
 // The key under which the request of a response that was not healed holds the cause. whatsmeow's error holds the response.
 type causeKey struct{}
 
-func withCause(resp *http.Response, req *http.Request, cause error) *http.Response {
+// fail notes why a download was not healed, in the response that the caller would have got without us.
+func (t *transport) fail(resp *http.Response, req *http.Request, cause error) {
+	t.plugin.notHealed(cause)
 	resp.Request = req.WithContext(context.WithValue(req.Context(), causeKey{}, cause))
-	return resp
 }
 
 // replayPauses are the pauses after which a repeated download that fails for a passing reason is tried again.
 var replayPauses = [...]time.Duration{200 * time.Millisecond, time.Second}
 
-// fetch downloads the file from a new path. It returns a response only if that is a success.
-func (t *transport) fetch(req *http.Request, file download, path string) (*http.Response, error) {
-	replay, err := file.requestAt(req, path)
-	if err != nil {
-		return nil, err
-	}
+// fetch downloads the file from a new path. It returns a response only if that is a success. If other bytes come in the end, they
+// are the caller's all the same, and wrong is called.
+func (t *transport) fetch(req *http.Request, file download, path string, wrong func()) (*http.Response, error) {
 	for try := 0; ; try++ {
-		resp, err := t.base.RoundTrip(replay)
-		switch {
-		case err != nil:
-			if withURL := (*url.Error)(nil); errors.As(err, &withURL) { // a transport that is a client inside
-				err = withURL.Err
-			}
-			err = fmt.Errorf("%w: %w", ErrReplayFailed, err)
-		case resp.StatusCode == http.StatusOK:
-			t.verify(resp, file, path)
-			return resp, nil
-		case isExpired(replay.URL, resp):
-			discard(resp)
-			return nil, fmt.Errorf("%w: there is nothing under the new path (HTTP status %d)", ErrInvalidAnswer, resp.StatusCode)
-		default:
-			discard(resp)
-			err = fmt.Errorf("%w: HTTP status %d", ErrReplayFailed, resp.StatusCode)
-			if resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests {
-				return nil, err
-			}
-		}
-		if try == len(replayPauses) {
-			return nil, err
+		resp, err := t.get(req, file, path, wrong)
+		var passing *passingError
+		if err == nil || !errors.As(err, &passing) || try == len(replayPauses) {
+			return resp, err
 		}
 		select {
 		case <-time.After(replayPauses[try]):
@@ -245,129 +132,68 @@ func (t *transport) fetch(req *http.Request, file download, path string) (*http.
 	}
 }
 
-// verify watches what comes from a new path. whatsmeow refuses a file with another hash, but would be led to the same path
-// the next time; a path that has given such a file is not used again unless the phone names it once more.
-func (t *transport) verify(resp *http.Response, file download, path string) {
-	resp.Body = &verifiedBody{ReadCloser: resp.Body, hash: sha256.New(), want: file.fileEncSHA256(), wrong: func() {
-		t.plugin.memory.setWrong(path)
-		t.plugin.log.Warnf("The phone's new upload is not the file that the message is about; it will be asked for again")
-	}}
-}
-
-type verifiedBody struct {
-	io.ReadCloser
-	hash  hash.Hash
-	want  []byte
-	wrong func()
-}
-
-func (b *verifiedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.hash.Write(p[:n])
-	if err == io.EOF && b.want != nil && !bytes.Equal(b.hash.Sum(nil), b.want) {
-		b.wrong()
-		b.want = nil // once
-	}
-	return n, err
-}
-
-// heal gets a file that has expired: from a path that is known already, or else by asking the phone for one message after
-// the other that the file was in, the newest first and each at most once. The error is the cause that [Cause] reports.
-func (t *transport) heal(req *http.Request, file download, dead directPath) (*http.Response, error) {
-	p, start := t.plugin, time.Now()
-	entries, cause := p.messagesOf(req.Context(), file)
-	tried := map[string]bool{dead.String(): true, file.path.String(): true}
-	for _, e := range entries {
-		if e.DirectPath == "" || tried[e.DirectPath] || p.memory.isWrong(e.DirectPath) {
-			continue
-		}
-		tried[e.DirectPath] = true
-		resp, err := t.fetch(req, file, e.DirectPath)
-		if err == nil {
-			p.memory.move(e.DirectPath, file.path, dead)
-			p.log.Infof("Healed a download of %s in %s with a path that was known", e.MessageID, e.Chat)
-			return resp, nil
-		}
-		if !errors.Is(err, ErrInvalidAnswer) {
-			return nil, err // not that the path is dead: asking for another would not help
-		}
-	}
-	canWait := p.canWait()
-	for _, e := range entries {
-		if cause = p.memory.refusal(e.Request); cause != nil {
-			if !isAboutMessage(cause) {
-				break
-			}
-			continue
-		}
-		var resp *http.Response
-		if resp, cause = t.askFor(req, file, dead, e, canWait); cause == nil {
-			p.log.Infof("Healed a download of %s in %s after %s", e.MessageID, e.Chat, time.Since(start).Round(time.Millisecond))
-			return resp, nil
-		}
-		if !isAboutMessage(cause) {
-			break // nobody answers, and would not about the next message either
-		}
-	}
-	return nil, cause
-}
-
-// askFor asks the phone for the file of one message, and downloads what it has uploaded.
-func (t *transport) askFor(req *http.Request, file download, dead directPath, e Entry, canWait bool) (*http.Response, error) {
-	result, err := t.plugin.pending.ask(req.Context(), e, canWait)
+// get downloads the file from a new path once, as the bot's HTTP client would: with its time-out, and following redirects. The error
+// wraps ErrInvalidAnswer if there is nothing under the path, and else ErrReplayFailed.
+func (t *transport) get(req *http.Request, file download, path string, wrong func()) (*http.Response, error) {
+	replay, err := file.requestAt(req, path)
 	if err != nil {
 		return nil, err
 	}
-	if result.DirectPath == "" {
-		return nil, result.Err()
-	}
-	resp, err := t.fetch(req, file, result.DirectPath)
+	resp, err := t.client.Do(replay)
 	if err != nil {
-		if errors.Is(err, ErrInvalidAnswer) {
-			t.plugin.memory.settle(e.Request, Result{}, err, false) // or each download would ask again
-		}
-		if refused := result.Err(); refused != nil { // the path was worth a try, no more
-			err = refused
-		}
-		return nil, err
+		return nil, &passingError{text: describe(err), err: err}
 	}
-	t.plugin.memory.move(result.DirectPath, file.path, dead)
-	return resp, nil
+	switch status := resp.StatusCode; {
+	case status == http.StatusOK:
+		resp.Body = verified(resp.Body, file.fileEncSHA256(), func() {
+			t.plugin.ledger.setWrong(file.at(path))
+			t.plugin.ledger.unmove(file.place())
+			wrong()
+			t.plugin.log.Warnf("The phone's new upload is not the file that the message is about; it will be asked for again")
+		})
+		return resp, nil
+	case file.isExpired(replay.URL.RawQuery, resp):
+		discard(resp)
+		return nil, fmt.Errorf("%w: there is nothing under the new path (HTTP status %d)", ErrInvalidAnswer, status)
+	case status >= 500, status == http.StatusTooManyRequests:
+		discard(resp)
+		return nil, &passingError{text: fmt.Sprintf("HTTP status %d", status)}
+	default:
+		discard(resp)
+		return nil, fmt.Errorf("%w: HTTP status %d", ErrReplayFailed, status)
+	}
 }
 
-// isAboutMessage tells whether the phone or the server has answered, so that another message may fare better.
-func isAboutMessage(cause error) bool {
-	for _, answer := range [...]error{ErrNotFound, ErrDecryption, ErrGeneral, ErrRejected, ErrInvalidAnswer} {
-		if errors.Is(cause, answer) {
-			return true
-		}
-	}
-	return false
+// A passingError is why a download from a new path failed that may succeed when it is tried again. Its text holds nothing of the
+// URL, which errors of transports can quote.
+type passingError struct {
+	text string
+	err  error
 }
 
-// messagesOf returns the messages that a file was in, the newest first: the one that the caller names through WithMessage, and
-// those that the index knows. If there is none, the error tells why.
-func (p *Plugin) messagesOf(ctx context.Context, file download) ([]Entry, error) {
-	var known []Entry
-	hash := file.fileEncSHA256()
-	if hash != nil {
-		known = p.index.byFile(ctx, hash)
+func (e *passingError) Error() string   { return ErrReplayFailed.Error() + ": " + e.text }
+func (e *passingError) Unwrap() []error { return []error{ErrReplayFailed, e.err} }
+
+// describe says what went wrong with a request, and nothing about what was requested.
+func describe(err error) string {
+	var withURL *url.Error
+	for errors.As(err, &withURL) {
+		err = withURL.Err
 	}
-	named, ok := ctx.Value(messageKey{}).(*Entry)
-	if !ok || !bytes.Equal(named.FileEncSHA256, hash) {
-		return known, ErrUnknownMessage
+	var network *net.OpError
+	var number syscall.Errno
+	switch {
+	case errors.As(err, &network):
+		return network.Error()
+	case errors.As(err, &number):
+		return number.Error()
+	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
+		return "it took too long"
 	}
-	first := *named
-	var err error
-	if first.Request, err = named.normalize(); err != nil {
-		return known, err
-	}
-	for _, e := range p.index.byMessage(ctx, first.MessageID) { // it may have been asked for without its file
-		if sameMessage(e.Request, first.Request) && e.DirectPath != "" {
-			first.DirectPath = e.DirectPath
-		}
-	}
-	known = slices.DeleteFunc(known, func(e Entry) bool { return sameMessage(e.Request, first.Request) })
-	p.index.put(ctx, []Entry{first}) // so that a late answer can be opened
-	return append([]Entry{first}, known...), nil
+	return fmt.Sprintf("an error of type %T", err)
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }

@@ -1,7 +1,7 @@
 // Package sqlindex keeps the index of reupload in SQLite or PostgreSQL, so that media heals after a restart too, and so that
 // several processes share what they know.
 //
-//	db, err := sql.Open("sqlite", "file:bot.db?_pragma=foreign_keys(1)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(1000)")
+//	db, err := sql.Open("sqlite", "file:bot.db?_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)")
 //	index, err := sqlindex.New(ctx, db, "sqlite")
 //	plugin, err := reupload.Register(client, &reupload.Options{Index: index})
 //
@@ -23,11 +23,12 @@
 //
 // # SQLite
 //
-// Whatever pragmas the connection has are left as they are. Recommended are journal_mode=WAL, with which readers and the
-// writer do not wait for each other, synchronous=NORMAL, with which a transaction costs no fsync and a power cut can lose the last
-// ones but damages nothing, and a busy_timeout of a second, since the plugin waits two for its index. Everything works with
-// one connection (SetMaxOpenConns(1)) too, but then a call waits while the bot has a transaction open, and must not be made
-// from within one.
+// Whatever pragmas the connection has are left as they are. A busy_timeout is required: without one a connection does not wait for
+// another one's transaction but fails at once, and if that is whatsmeow's, it loses the message that it was about to decrypt.
+// Recommended are journal_mode=WAL, with which readers and the writer do not wait for each other, and synchronous=NORMAL, with which a
+// transaction costs no fsync and a power cut can lose the last ones but damages nothing. The index itself never holds the write lock
+// for more than some milliseconds. Everything works with one connection (SetMaxOpenConns(1)) too, but then a call waits while the
+// bot has a transaction open, and must not be made from within one.
 //
 // # PostgreSQL
 //
@@ -82,14 +83,22 @@ type tables interface {
 // New returns the index in a database. It creates and upgrades its tables, in one transaction. The dialect is the name that
 // whatsmeow's sqlstore takes: sqlite3, sqlite, postgres, pgx and the like.
 //
-// The error wraps dbutil.ErrUnsupportedDatabaseVersion if a newer version of this package has changed the tables in a way that
-// this one cannot read.
+// The error wraps ErrNewer if a newer version of this package has changed the tables in a way that this one cannot read. A SQLite
+// database without a busy_timeout is refused, with the DSN to use.
 func New(ctx context.Context, db *sql.DB, dialect string) (*Index, error) {
+	if db == nil {
+		return nil, errors.New("sqlindex: there is no database: db is nil")
+	}
 	kind, err := dbutil.ParseDialect(dialect)
 	if err != nil {
-		return nil, fmt.Errorf("sqlindex: %w", err)
+		return nil, fmt.Errorf("sqlindex: unknown dialect %q; use sqlite3 or sqlite, or postgres or pgx", dialect)
 	}
-	if err = upgrades.Upgrade(ctx, db, dialect, upgrades.Table); err != nil {
+	if kind == dbutil.SQLite {
+		if err = checkBusyTimeout(ctx, db); err != nil {
+			return nil, fmt.Errorf("sqlindex: %w", err)
+		}
+	}
+	if err = upgrades.Upgrade(ctx, db, kind, upgrades.All); err != nil {
 		return nil, fmt.Errorf("sqlindex: failed to create or upgrade the tables: %w", err)
 	}
 	x := &Index{accounts: make(map[types.JID]int64)}
@@ -103,8 +112,10 @@ func New(ctx context.Context, db *sql.DB, dialect string) (*Index, error) {
 	return x, nil
 }
 
-// Put implements [reupload.Index]. It remembers all entries or, if it returns an error, usually none: where the connection or
-// the context ends during the commit, nobody knows.
+// ErrNewer means that a newer version of this package has changed the tables in a way that this one cannot read.
+var ErrNewer = upgrades.ErrNewer
+
+// Put implements [reupload.Index]. A large batch goes into SQLite in several transactions, with pauses in which others can write.
 func (x *Index) Put(ctx context.Context, account types.JID, entries []reupload.Entry) error {
 	if len(entries) == 0 {
 		return nil
@@ -137,30 +148,29 @@ func (x *Index) put(ctx context.Context, account types.JID, entries []reupload.E
 // What both dialects have in common, with PostgreSQL's names for parameters.
 const (
 	// rowColumns are the columns of a row in the order in which they are passed.
-	rowColumns = "message, file, seconds, from_me, message_id, chat, participant, media_key, file_hash, path"
+	rowColumns = "message, identity, file, seconds, asked, outcome, vain, from_me, message_id, chat, participant, media_key, file_hash, path"
 
-	// onConflict is what [reupload.Index] says of an entry that is there already. Its identity is replaced by one that is not
-	// older, and by that of somebody else only if it came without a time. The columns id and stored stay what they were when
-	// the row was first put in.
+	// onConflict is what [reupload.Index] says of an entry that is there already. The columns id and stored stay what they were
+	// when the row was first put in. Go's zero time, as which an unknown one is stored, is written out.
 	onConflict = `
-ON CONFLICT (message, file) DO UPDATE SET
-	seconds     = CASE WHEN ` + replaces + ` THEN excluded.seconds     ELSE m.seconds     END,
-	from_me     = CASE WHEN ` + replaces + ` THEN excluded.from_me     ELSE m.from_me     END,
-	chat        = CASE WHEN ` + replaces + ` THEN excluded.chat        ELSE m.chat        END,
-	participant = CASE WHEN ` + replaces + ` THEN excluded.participant ELSE m.participant END,
-	media_key   = CASE WHEN ` + replaces + ` THEN excluded.media_key   ELSE m.media_key   END,
-	path        = CASE WHEN length(excluded.path) > 0 THEN excluded.path ELSE m.path END
-WHERE ` + replaces + ` OR length(excluded.path) > 0`
+ON CONFLICT (message, identity) DO UPDATE SET
+	seconds = CASE WHEN m.seconds = -62135596800 THEN excluded.seconds ELSE m.seconds END,
+	path    = CASE WHEN length(excluded.path) > 0 THEN excluded.path ELSE m.path END,
+	asked   = CASE WHEN ` + isLater + ` THEN excluded.asked   ELSE m.asked   END,
+	outcome = CASE WHEN ` + isLater + ` THEN excluded.outcome ELSE m.outcome END,
+	vain    = CASE WHEN ` + isLater + ` THEN excluded.vain    ELSE m.vain    END
+WHERE ` + isLater + ` OR length(excluded.path) > 0 OR m.seconds = -62135596800 AND excluded.seconds <> -62135596800`
 
-	// replaces has the unix seconds of Go's zero time, as which an unknown one is stored.
-	replaces = `(excluded.seconds >= m.seconds AND
-		(m.seconds = -62135596800 OR excluded.chat = m.chat AND excluded.participant = m.participant))`
+	isLater = `(excluded.asked > -62135596800 AND excluded.asked >= m.asked)`
 
 	selectMedia = `
-SELECT message_id, chat, participant, from_me, media_key, file_hash, seconds, path FROM reupload_media `
+SELECT message_id, chat, participant, from_me, media_key, file_hash, seconds, path, asked, outcome, vain FROM reupload_media `
 
 	byFileQuery = selectMedia + `
 WHERE file = $1 AND account = $2 AND file_hash = $3 ORDER BY seconds DESC, id DESC LIMIT $4`
+
+	oldestQuery = selectMedia + `
+WHERE file = $1 AND account = $2 AND file_hash = $3 AND seconds > -62135596800 ORDER BY seconds, id LIMIT $4`
 
 	byMessageQuery = selectMedia + `
 WHERE message = $1 AND account = $2 AND message_id = $3 ORDER BY seconds DESC, id DESC LIMIT $4`
@@ -171,7 +181,15 @@ WHERE message = $1 AND account = $2 AND message_id = $3 ORDER BY seconds DESC, i
 
 // ByFile implements [reupload.Index]. It returns at most 16 entries.
 func (x *Index) ByFile(ctx context.Context, account types.JID, fileEncSHA256 []byte) ([]reupload.Entry, error) {
-	return x.look(ctx, byFileQuery, account, fileEncSHA256, maxByFile)
+	found, err := x.look(ctx, byFileQuery, account, fileEncSHA256, maxByFile)
+	if err != nil || len(found) < maxByFile {
+		return found, err
+	}
+	oldest, err := x.look(ctx, oldestQuery, account, fileEncSHA256, 1)
+	if last := &found[maxByFile-1]; err == nil && len(oldest) > 0 && oldest[0].Timestamp.Before(last.Timestamp) {
+		*last = oldest[0] // the original, whatever others have sent since
+	}
+	return found, err
 }
 
 // ByMessage implements [reupload.Index]. It returns at most 256 entries.
@@ -205,7 +223,7 @@ func (x *Index) look(ctx context.Context, query string, account types.JID, value
 func scan(rows *sql.Rows) (found []reupload.Entry, err error) {
 	for rows.Next() {
 		var r row
-		err = rows.Scan(&r.messageID, &r.chat, &r.participant, &r.fromMe, &r.mediaKey, &r.fileHash, &r.seconds, &r.path)
+		err = rows.Scan(&r.messageID, &r.chat, &r.participant, &r.fromMe, &r.mediaKey, &r.fileHash, &r.seconds, &r.path, &r.asked, &r.outcome, &r.vain)
 		if err != nil {
 			return nil, err
 		}

@@ -21,7 +21,10 @@ import (
 // and nothing that is not UTF-8, and one such message must not keep a whole batch out.
 type row struct {
 	key
+	file              int64 // the hash of the file, or 0 where there is none
 	seconds           int64 // unix, or unknownTime
+	asked             int64 // the same
+	outcome, vain     int
 	fromMe            bool
 	messageID         []byte
 	chat, participant string
@@ -30,9 +33,9 @@ type row struct {
 	path              []byte // empty: none
 }
 
-// A key is what rows are told apart by: 64 bits for account and message id, and 64 for account and file, or 0 where there is
-// no file. That two keys are the same by chance does not happen with 128 bits, nor can anyone make it happen.
-type key struct{ message, file int64 }
+// A key is what rows are told apart by: 64 bits for account and message id, and 64 for all that an entry is identified by. That two
+// keys are the same by chance does not happen with 128 bits, nor can anyone make it happen.
+type key struct{ message, identity int64 }
 
 // hash turns a message id or a file's hash into the number that it is looked up by. The account is hashed too, so that the
 // indexes need no column for it. A file's own hash would not do, since who sends a file can choose bits of it.
@@ -42,7 +45,21 @@ func hash(account int64, value []byte) int64 {
 	return int64(binary.BigEndian.Uint64(sum[:]))
 }
 
+// identity turns all that an entry is identified by into one number. Each part comes with its length, so that none can reach into
+// the next one.
+func identity(account int64, e *reupload.Entry) int64 {
+	var parts []byte
+	for _, part := range [...]string{e.MessageID, formatJID(e.Chat), formatJID(e.Participant), strconv.FormatBool(e.IsFromMe), string(e.MediaKey), string(e.FileEncSHA256)} {
+		parts = binary.BigEndian.AppendUint32(parts, uint32(len(part)))
+		parts = append(parts, part...)
+	}
+	return hash(account, parts)
+}
+
 const mediaKeySize, fileHashSize = 32, 32
+
+// What the plugin keeps out as well.
+const maxMessageID, maxJID, maxPath = 128, 128, 2 << 10
 
 var noBytes = []byte{} // nil would be NULL
 
@@ -58,10 +75,16 @@ func makeRows(account int64, entries []reupload.Entry) ([]row, error) {
 			return nil, fmt.Errorf("the media key of entry %d has %d bytes, want %d", i, len(e.MediaKey), mediaKeySize)
 		case len(e.FileEncSHA256) != 0 && len(e.FileEncSHA256) != fileHashSize:
 			return nil, fmt.Errorf("the file hash of entry %d has %d bytes, want %d or none", i, len(e.FileEncSHA256), fileHashSize)
+		case len(e.MessageID) > maxMessageID, len(e.DirectPath) > maxPath,
+			len(e.Chat.User)+len(e.Chat.Server) > maxJID, len(e.Participant.User)+len(e.Participant.Server) > maxJID:
+			return nil, fmt.Errorf("the message id, a JID or the path of entry %d is too long", i)
 		}
 		r := row{
-			key:         key{message: hash(account, []byte(e.MessageID))},
+			key:         key{hash(account, []byte(e.MessageID)), identity(account, e)},
 			seconds:     e.Timestamp.Unix(),
+			asked:       e.Asked.At.Unix(),
+			outcome:     int(e.Asked.Outcome),
+			vain:        e.Asked.Vain,
 			fromMe:      e.IsFromMe,
 			messageID:   append(noBytes, e.MessageID...),
 			chat:        formatJID(e.Chat),
@@ -89,12 +112,12 @@ func merge(rows []row) []row {
 	}
 	slices.SortFunc(order, func(i, j int) int {
 		a, b := &rows[i], &rows[j]
-		return cmp.Or(cmp.Compare(a.message, b.message), cmp.Compare(a.file, b.file), cmp.Compare(i, j))
+		return cmp.Or(cmp.Compare(a.message, b.message), cmp.Compare(a.identity, b.identity), cmp.Compare(i, j))
 	})
 	merged := make([]row, 0, len(rows))
 	for _, i := range order {
 		if n := len(merged); n > 0 && merged[n-1].key == rows[i].key {
-			merged[n-1].replace(rows[i])
+			merged[n-1].merge(&rows[i])
 		} else {
 			merged = append(merged, rows[i])
 		}
@@ -102,17 +125,17 @@ func merge(rows []row) []row {
 	return merged
 }
 
-// replace does what the database does with a row that is there already.
-func (r *row) replace(with row) {
-	if len(with.path) == 0 {
-		with.path = r.path
+// merge does what the database does with a row that is there already.
+func (r *row) merge(with *row) {
+	if r.seconds == unknownTime {
+		r.seconds = with.seconds
 	}
-	same := with.chat == r.chat && with.participant == r.participant
-	if with.seconds < r.seconds || !same && r.seconds != unknownTime {
+	if len(with.path) > 0 {
 		r.path = with.path
-		return
 	}
-	*r = with
+	if with.asked != unknownTime && with.asked >= r.asked {
+		r.asked, r.outcome, r.vain = with.asked, with.outcome, with.vain
+	}
 }
 
 // unknownTime is the time of a message of which it is not known. The statements have it too.
@@ -140,6 +163,9 @@ func (r *row) entry() (reupload.Entry, error) {
 	}
 	if r.seconds != unknownTime {
 		e.Timestamp = time.Unix(r.seconds, 0)
+	}
+	if r.asked != unknownTime {
+		e.Asked = reupload.Asked{At: time.Unix(r.asked, 0), Outcome: reupload.Outcome(r.outcome), Vain: r.vain}
 	}
 	return e, nil
 }

@@ -63,8 +63,8 @@ func TestJIDIsReadable(t *testing.T) {
 func TestMergedRowsAscendAndDiffer(t *testing.T) {
 	t.Parallel()
 	older, newer, path := entry("a"), entry("a"), entry("a")
-	newer.Timestamp = newer.Timestamp.Add(time.Hour)
-	newer.IsFromMe = true
+	older.Timestamp = time.Time{}
+	newer.Asked = reupload.Asked{At: newer.Timestamp, Outcome: reupload.OutcomeFound, Vain: 2}
 	path.Timestamp, path.DirectPath = time.Time{}, "/path"
 	without := entry("a")
 	without.FileEncSHA256 = nil
@@ -81,7 +81,7 @@ func TestMergedRowsAscendAndDiffer(t *testing.T) {
 		if merged[0].FileEncSHA256 != nil { // which comes first is up to the hash
 			merged[0], merged[1] = merged[1], merged[0]
 		}
-		if got := merged[1]; !got.IsFromMe || got.DirectPath != "/path" || !got.Timestamp.Equal(newer.Timestamp) {
+		if got := merged[1]; got.Asked != newer.Asked || got.DirectPath != "/path" || !got.Timestamp.Equal(newer.Timestamp) {
 			t.Errorf("merged into %v", got)
 		}
 	}
@@ -92,7 +92,10 @@ func TestLengthsAreChecked(t *testing.T) {
 	key, file := entry("a"), entry("a")
 	key.MediaKey = []byte("secret")
 	file.FileEncSHA256 = file.FileEncSHA256[1:]
-	for _, e := range []reupload.Entry{key, file} {
+	id, chat, path := entry(strings.Repeat("x", 129)), entry("a"), entry("a")
+	chat.Chat.User = strings.Repeat("x", 129)
+	path.DirectPath = "/" + strings.Repeat("x", 2<<10)
+	for _, e := range []reupload.Entry{key, file, id, chat, path} {
 		if _, err := sqlindex.Merged([]reupload.Entry{e}); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("the error is %v", err)
 		}
@@ -104,11 +107,12 @@ func TestArraysArePostgreSQLs(t *testing.T) {
 	e := entry(`a"\`)
 	e.FileEncSHA256 = nil
 	e.DirectPath = "/p"
+	e.Asked = reupload.Asked{At: time.Unix(1_700_000_001, 0), Outcome: reupload.OutcomeSilence, Vain: 3}
 	args, err := sqlindex.ArrayArgs([]reupload.Entry{e})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []any{`{1700000000}`, `{false}`, `{"\\x61225c"}`, `{"491700000001@s.whatsapp.net"}`, `{""}`,
+	want := []any{`{0}`, `{1700000000}`, `{1700000001}`, `{6}`, `{3}`, `{false}`, `{"\\x61225c"}`, `{"491700000001@s.whatsapp.net"}`, `{""}`,
 		`{"\\x` + strings.Repeat("07", 32) + `"}`, `{NULL}`, `{"\\x2f70"}`}
 	for i := range want {
 		if got := args[4+i]; got != want[i] {

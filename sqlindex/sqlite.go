@@ -3,6 +3,8 @@ package sqlindex
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"sync"
@@ -17,12 +19,40 @@ type sqlite struct {
 	prepared map[string]*sql.Stmt
 }
 
+// checkBusyTimeout refuses a database whose connections do not wait for each other: then it is whatsmeow that fails with "database is
+// locked" while the index writes, and messages are lost. One that is in memory has one connection.
+func checkBusyTimeout(ctx context.Context, db *sql.DB) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	var timeout int
+	if err = conn.QueryRowContext(ctx, "PRAGMA busy_timeout").Scan(&timeout); err != nil {
+		return fmt.Errorf("failed to read PRAGMA busy_timeout (is this a SQLite database?): %w", err)
+	}
+	var seq int
+	var name, file sql.NullString
+	if err = conn.QueryRowContext(ctx, "PRAGMA database_list").Scan(&seq, &name, &file); err != nil {
+		return fmt.Errorf("failed to read PRAGMA database_list: %w", err)
+	}
+	if timeout == 0 && file.String != "" {
+		return errNoBusyTimeout
+	}
+	return nil
+}
+
+var errNoBusyTimeout = errors.New(`the database has no busy_timeout, so that whatsmeow loses messages while something else writes; open it with
+	file:bot.db?_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)
+for modernc.org/sqlite, or for github.com/mattn/go-sqlite3 with
+	file:bot.db?_foreign_keys=on&_busy_timeout=5000&_journal_mode=WAL&_synchronous=NORMAL`)
+
 func newSQLite(db *sql.DB) *sqlite {
 	return &sqlite{db: db, writing: make(chan struct{}, 1), prepared: make(map[string]*sql.Stmt)}
 }
 
 // sqliteRows is how many rows one statement puts in. SQLite took at most 999 parameters until version 3.32.
-const sqliteRows = 64
+const sqliteRows = 60
 
 var (
 	putOne  = putQuery(1)
@@ -31,26 +61,53 @@ var (
 
 // putQuery returns the statement for n rows.
 func putQuery(n int) string {
-	const row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+	row := "(?" + strings.Repeat(", ?", putColumns-1) + ")"
 	return "INSERT INTO reupload_media AS m (account, stored, " + rowColumns + ") VALUES " + row +
 		strings.Repeat(", "+row, n-1) + onConflict
 }
 
+// putColumns is how many values a row has.
+const putColumns = 16
+
 func putArgs(account, now int64, rows []row) []any {
-	args := make([]any, 0, 12*len(rows))
+	args := make([]any, 0, putColumns*len(rows))
 	for i := range rows {
 		r := &rows[i]
-		args = append(args, account, now, r.message, r.file, r.seconds, r.fromMe, r.messageID, r.chat, r.participant,
-			r.mediaKey, r.fileHash, r.path)
+		args = append(args, account, now, r.message, r.identity, r.file, r.seconds, r.asked, r.outcome, r.vain, r.fromMe,
+			r.messageID, r.chat, r.participant, r.mediaKey, r.fileHash, r.path)
 	}
 	return args
 }
+
+// transactionRows is how many rows one transaction puts in: some ten milliseconds' worth. Others write to the same database, and
+// WhatsApp's messages are lost to a bot whose whatsmeow cannot.
+const transactionRows = 240
 
 func (s *sqlite) put(ctx context.Context, account, now int64, rows []row) error {
 	if len(rows) == 1 {
 		_, err := s.exec(ctx, putOne, putArgs(account, now, rows)...)
 		return err
 	}
+	for len(rows) > 0 {
+		n := min(transactionRows, len(rows))
+		start := time.Now()
+		if err := s.putTransaction(ctx, account, now, rows[:n]); err != nil {
+			return err
+		}
+		if rows = rows[n:]; len(rows) > 0 {
+			// Who waits for SQLite's lock looks for it now and then only, and must find it free about as often as not.
+			select {
+			case <-time.After(time.Since(start)):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
+}
+
+// putTransaction puts in rows while nobody else can write.
+func (s *sqlite) putTransaction(ctx context.Context, account, now int64, rows []row) error {
 	return s.write(ctx, func() error {
 		one, err := s.prepare(ctx, putOne)
 		if err != nil {
@@ -170,7 +227,7 @@ func retry(ctx context.Context, f func() error) error {
 	}
 }
 
-// isBusy tells whether an error is SQLITE_BUSY or SQLITE_LOCKED. Each driver has its own type for them, but the text is SQLite's.
+// isBusy reports whether an error is SQLITE_BUSY or SQLITE_LOCKED. Each driver has its own type for them, but the text is SQLite's.
 func isBusy(err error) bool {
 	return strings.Contains(err.Error(), "database is locked") || strings.Contains(err.Error(), "database table is locked")
 }

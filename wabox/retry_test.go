@@ -136,8 +136,8 @@ func TestHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	history := next[*events.HistorySync](t, b)
-	if history.Notification.GetSyncType() != waE2E.HistorySyncType_RECENT || history.Notification.GetChunkOrder() != 3 {
-		t.Errorf("got %v", history.Notification)
+	if history.Data.GetSyncType() != waHistorySync.HistorySync_RECENT || history.Data.GetChunkOrder() != 3 {
+		t.Errorf("got %v, chunk %d", history.Data.GetSyncType(), history.Data.GetChunkOrder())
 	}
 	evt, err := b.ParseWebMessage(jid(t, chat), history.Data.GetConversations()[0].GetMessages()[0].GetMessage())
 	if err != nil {

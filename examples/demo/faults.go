@@ -66,10 +66,10 @@ var faults = []fault{
 	},
 	{
 		name:   "error-node",
-		story:  "the phone no longer has the message, and says so in the clear, as <error code=\"2\"/>",
+		story:  "the phone says in the clear, as <error code=\"2\"/>, that it does not know the message",
 		answer: wabox.Answer{ErrorCode: proto.String("2")},
-		cause:  reupload.ErrNotFound,
-		advice: giveUp,
+		cause:  reupload.ErrGeneral,
+		advice: "Download again later: nothing vouches for what was said in the clear.",
 	},
 	{
 		name:    "offline",

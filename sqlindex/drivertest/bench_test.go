@@ -220,3 +220,38 @@ func TestSize(t *testing.T) {
 		t.Errorf("%.1f bytes per message, want %d or less", perMessage, limit)
 	}
 }
+
+// How long somebody else waits for SQLite's write lock while a history sync of 100,000 is put in, in batches as the plugin gives them.
+// A busy_timeout makes SQLite look for the lock now and then only, so that this one asks without.
+func BenchmarkWriteLock(b *testing.B) {
+	path := dbFile(b)
+	index := newIndex(b, openSQLite(b, path, recommended...), "sqlite")
+	other := openSQLite(b, path, "journal_mode(WAL)", "busy_timeout(0)")
+	other.SetMaxOpenConns(1)
+	for b.Loop() {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			fill(b, index, 100_000)
+		}()
+		var longest time.Duration
+		var free int
+		start := time.Now()
+		for waiting := true; waiting; {
+			select {
+			case <-done:
+				waiting = false
+			default:
+				if _, err := other.Exec("BEGIN IMMEDIATE; ROLLBACK"); err == nil {
+					free++
+					start = time.Now()
+				} else {
+					longest = max(longest, time.Since(start))
+				}
+				time.Sleep(100 * time.Microsecond)
+			}
+		}
+		b.ReportMetric(float64(longest.Milliseconds()), "longest-ms")
+		b.ReportMetric(float64(free), "times-free")
+	}
+}

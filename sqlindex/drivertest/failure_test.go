@@ -54,8 +54,10 @@ func TestLockedDatabase(t *testing.T) {
 		"SQLite/RollbackJournal": {func(t testing.TB) (*sql.DB, string) {
 			return openSQLite(t, dbFile(t), "busy_timeout(20000)"), "sqlite"
 		}, sqliteLock, true},
-		"SQLite/NoBusyTimeout": {func(t testing.TB) (*sql.DB, string) { return openSQLite(t, dbFile(t)), "sqlite" }, sqliteLock, true},
-		"Postgres":             {backends[1].open, []string{"BEGIN", "LOCK TABLE reupload_media IN ACCESS EXCLUSIVE MODE"}, true},
+		"SQLite/ShortBusyTimeout": {func(t testing.TB) (*sql.DB, string) {
+			return openSQLite(t, dbFile(t), "busy_timeout(1)"), "sqlite"
+		}, sqliteLock, true},
+		"Postgres": {backends[1].open, []string{"BEGIN", "LOCK TABLE reupload_media IN ACCESS EXCLUSIVE MODE"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -104,7 +106,7 @@ func TestLockedDatabase(t *testing.T) {
 // A Put that starts while the database is locked for a moment waits for it.
 func TestBrieflyLockedDatabase(t *testing.T) {
 	t.Parallel()
-	db := openSQLite(t, dbFile(t)) // no busy_timeout
+	db := openSQLite(t, dbFile(t), "busy_timeout(1)")
 	index := newIndex(t, db, "sqlite")
 	locker, err := db.Conn(t.Context())
 	if err != nil {

@@ -3,6 +3,7 @@
 package drivertest
 
 import (
+	"database/sql"
 	"testing"
 	"time"
 
@@ -11,6 +12,12 @@ import (
 	"github.com/whatsmeow-plugins/reupload"
 	"github.com/whatsmeow-plugins/reupload/indextest"
 )
+
+func init() {
+	sqliteFiles["mattn"] = func(t testing.TB) *sql.DB {
+		return openDB(t, "sqlite3", "file:"+dbFile(t)+"?_foreign_keys=on&_busy_timeout=5000&_journal_mode=WAL&_synchronous=NORMAL")
+	}
+}
 
 // The driver in whatsmeow's examples.
 func TestSQLiteWithCgo(t *testing.T) {

@@ -166,7 +166,8 @@ func TestPopularFile(t *testing.T) {
 		put(t, index, popular...)
 		put(t, index, media(1e6+1))
 		found, err := index.ByFile(t.Context(), account, media(1e6).FileEncSHA256)
-		if err != nil || len(found) != 16 || found[0].MessageID != media(messages-1).MessageID || found[15].MessageID != media(messages-16).MessageID {
+		if err != nil || len(found) != 16 || found[0].MessageID != media(messages-1).MessageID || found[14].MessageID != media(messages-15).MessageID ||
+			found[15].MessageID != media(0).MessageID {
 			t.Fatalf("ByFile: %v, %v", found, err)
 		}
 		if k.name != "SQLite" {

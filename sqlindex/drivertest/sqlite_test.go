@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 )
 
 // recommended are the pragmas that the package documentation recommends.
-var recommended = []string{"foreign_keys(1)", "journal_mode(WAL)", "synchronous(NORMAL)", "busy_timeout(1000)"}
+var recommended = []string{"foreign_keys(1)", "journal_mode(WAL)", "synchronous(NORMAL)", "busy_timeout(5000)"}
 
 func sqliteDSN(path string, pragmas ...string) string {
 	return "file:" + path + "?" + url.Values{"_pragma": pragmas}.Encode()
@@ -51,9 +52,8 @@ func TestSQLite(t *testing.T) {
 	t.Parallel()
 	for name, pragmas := range map[string][]string{
 		"Recommended":     recommended,
-		"None":            nil, // a rollback journal, and no waiting for locks
 		"RollbackJournal": {"busy_timeout(5000)"},
-		"Exclusive":       {"locking_mode(EXCLUSIVE)", "journal_mode(WAL)"},
+		"Exclusive":       {"locking_mode(EXCLUSIVE)", "journal_mode(WAL)", "busy_timeout(5000)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -90,4 +90,37 @@ func TestSQLite(t *testing.T) {
 			return newIndex(t, db, "sqlite")
 		})
 	})
+}
+
+// A database whose connections do not wait for each other makes whatsmeow lose messages.
+func TestNoBusyTimeout(t *testing.T) {
+	t.Parallel()
+	_, err := sqlindex.New(t.Context(), openSQLite(t, dbFile(t), "foreign_keys(1)"), "sqlite")
+	if err == nil || !strings.Contains(err.Error(), "_pragma=busy_timeout(5000)") {
+		t.Errorf("New says %v", err)
+	}
+}
+
+func TestWrongDatabase(t *testing.T) {
+	t.Parallel()
+	for want, open := range map[string]func() error{
+		"db is nil": func() error { _, err := sqlindex.New(t.Context(), nil, "sqlite"); return err },
+		"use sqlite3 or sqlite, or postgres or pgx": func() error {
+			_, err := sqlindex.New(t.Context(), openSQLite(t, dbFile(t), recommended...), "oracle")
+			return err
+		},
+		`pass "sqlite3"`: func() error {
+			_, err := sqlindex.New(t.Context(), openSQLite(t, dbFile(t), recommended...), "postgres")
+			return err
+		},
+		"is this a SQLite database?": func() error {
+			db, _ := backends[1].open(t)
+			_, err := sqlindex.New(t.Context(), db, "sqlite3")
+			return err
+		},
+	} {
+		if err := open(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("New says %v, want %q", err, want)
+		}
+	}
 }

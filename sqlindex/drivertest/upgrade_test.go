@@ -1,7 +1,6 @@
 package drivertest
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -11,9 +10,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.mau.fi/util/dbutil"
 
+	"github.com/whatsmeow-plugins/reupload"
 	"github.com/whatsmeow-plugins/reupload/sqlindex"
 	"github.com/whatsmeow-plugins/reupload/sqlindex/internal/upgrades"
 )
@@ -27,8 +28,8 @@ func TestUpgradeFromEveryVersion(t *testing.T) {
 		newIndex(t, fresh, dialect)
 		want := schema(t, fresh, dialect)
 		dumps, err := filepath.Glob(fmt.Sprintf("testdata/v*.%s.sql", strings.ToLower(k.name)))
-		if err != nil || len(dumps) != len(upgrades.Table) {
-			t.Fatalf("there are %d versions and %d dumps, %v", len(upgrades.Table), len(dumps), err)
+		if err != nil || len(dumps) != len(upgrades.All) {
+			t.Fatalf("there are %d versions and %d dumps, %v", len(upgrades.All), len(dumps), err)
 		}
 		for _, dump := range dumps {
 			t.Run(filepath.Base(dump), func(t *testing.T) {
@@ -51,6 +52,7 @@ func TestUpgradeFromEveryVersion(t *testing.T) {
 					want := media(n)
 					if n%2 == 0 {
 						want.DirectPath = fmt.Sprintf("/renewed/%d", n)
+						want.Asked = reupload.Asked{At: time.Unix(1_790_000_001, 0), Outcome: reupload.OutcomeFound}
 					}
 					if !reflect.DeepEqual(found[0], want) {
 						t.Errorf("entry %d is %v, want %v", n, found[0], want)
@@ -103,17 +105,15 @@ func TestFailingUpgradeChangesNothing(t *testing.T) {
 		index := newIndex(t, db, dialect)
 		put(t, index, media(1))
 		before := schema(t, db, dialect)
-		latest := len(upgrades.Table)
-		failure := errors.New("no space")
-		next := dbutil.WrapUpgrade(latest, latest+1, 0, "A version that fails", dbutil.TxnModeOn, func(ctx context.Context, db *dbutil.Database) error {
-			if _, err := db.Exec(ctx, "ALTER TABLE reupload_media ADD COLUMN more INTEGER; DROP INDEX reupload_media_file"); err != nil {
-				return err
-			}
-			return failure
-		})
-		err := upgrades.Upgrade(t.Context(), db, dialect, append(slices.Clone(upgrades.Table), next))
-		if !errors.Is(err, failure) {
-			t.Fatalf("Upgrade: %v", err)
+		latest := len(upgrades.All)
+		broken := "ALTER TABLE reupload_media ADD COLUMN more INTEGER; DROP INDEX reupload_media_file; SELECT no_such_column FROM reupload_media"
+		next := upgrades.Version{Compat: latest + 1, SQL: map[dbutil.Dialect]string{dbutil.SQLite: broken, dbutil.Postgres: broken}}
+		kind, err := dbutil.ParseDialect(dialect)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err = upgrades.Upgrade(t.Context(), db, kind, append(slices.Clone(upgrades.All), next)); err == nil {
+			t.Fatal("Upgrade succeeded")
 		}
 		if got := schema(t, db, dialect); !slices.Equal(got, before) {
 			t.Errorf("the tables have changed:\n%s", strings.Join(got, "\n"))
@@ -152,7 +152,7 @@ func TestNewerVersion(t *testing.T) {
 	each(t, func(t *testing.T, k backend) {
 		db, dialect := k.open(t)
 		put(t, newIndex(t, db, dialect), media(1))
-		latest := len(upgrades.Table)
+		latest := len(upgrades.All)
 		set := func(version, compat int) {
 			t.Helper()
 			if _, err := db.Exec(fmt.Sprintf("UPDATE reupload_version SET version = %d, compat = %d", version, compat)); err != nil {
@@ -162,7 +162,7 @@ func TestNewerVersion(t *testing.T) {
 		set(latest+2, latest)
 		checkAll(t, newIndex(t, db, dialect), 1, 2)
 		set(latest+2, latest+1)
-		if _, err := sqlindex.New(t.Context(), db, dialect); !errors.Is(err, dbutil.ErrUnsupportedDatabaseVersion) {
+		if _, err := sqlindex.New(t.Context(), db, dialect); !errors.Is(err, sqlindex.ErrNewer) {
 			t.Errorf("New with tables that are too new: %v", err)
 		}
 	})

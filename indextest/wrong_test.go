@@ -1,0 +1,389 @@
+package indextest_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.mau.fi/whatsmeow/types"
+
+	"github.com/whatsmeow-plugins/reupload"
+)
+
+// wrongIndexes are all those mistakes that anybody has thought of.
+var wrongIndexes = map[string]func() reupload.Index{
+	// Identity.
+	"ignores the message id":       ignoring(func(e *reupload.Entry) { e.MessageID = "" }),
+	"ignores the chat":             ignoring(func(e *reupload.Entry) { e.Chat = types.EmptyJID }),
+	"ignores the chat's server":    ignoring(func(e *reupload.Entry) { e.Chat.Server = "" }),
+	"ignores the participant":      ignoring(func(e *reupload.Entry) { e.Participant = types.EmptyJID }),
+	"ignores the sender's server":  ignoring(func(e *reupload.Entry) { e.Participant.Server = "" }),
+	"ignores the integrator":       throughJID(func(jid types.JID) types.JID { jid.Integrator = 0; return jid }),
+	"ignores the direction":        ignoring(func(e *reupload.Entry) { e.IsFromMe = false }),
+	"ignores the media key":        ignoring(func(e *reupload.Entry) { e.MediaKey = nil }),
+	"ignores half of the key":      ignoring(func(e *reupload.Entry) { e.MediaKey = e.MediaKey[:16] }),
+	"ignores half of the key, too": ignoring(func(e *reupload.Entry) { e.MediaKey = e.MediaKey[16:] }),
+	"ignores the file":             ignoring(func(e *reupload.Entry) { e.FileEncSHA256 = nil }),
+	"ignores half of the file": wrong(func(x *naive) {
+		x.fileKey = func(file []byte) string { return string(file[:min(8, len(file))]) }
+	}),
+	"ignores the account": wrong(func(x *naive) { x.account = func(types.JID) types.JID { return types.EmptyJID } }),
+	"ignores the account's server": wrong(func(x *naive) {
+		x.account = func(jid types.JID) types.JID { jid.Server = ""; return jid }
+	}),
+	"takes the time for identity": identifying(func(e *reupload.Entry) any { return e.Timestamp }),
+	"takes the path for identity": identifying(func(e *reupload.Entry) any { return e.DirectPath }),
+	"takes the file alone for identity": wrong(func(x *naive) {
+		x.identity = func(e *reupload.Entry) any { return string(e.FileEncSHA256) + fmt.Sprint(e.FileEncSHA256 == nil) }
+	}),
+	"takes message and file for identity": wrong(func(x *naive) {
+		x.identity = func(e *reupload.Entry) any { return e.MessageID + string(e.FileEncSHA256) }
+	}),
+	"writes identities without separators": wrong(func(x *naive) {
+		x.identity = func(e *reupload.Entry) any {
+			return e.MessageID + e.Chat.String() + e.Participant.User + e.Participant.Server + fmt.Sprint(e.IsFromMe, e.MediaKey, e.FileEncSHA256)
+		}
+	}),
+	"writes users without separators": wrong(func(x *naive) {
+		x.identity = func(e *reupload.Entry) any {
+			return e.Chat.User + e.Participant.User + fmt.Sprintf("%q %q %q", e.MessageID, e.Chat.Server, e.Participant.Server) +
+				fmt.Sprint(e.IsFromMe, e.MediaKey, e.FileEncSHA256)
+		}
+	}),
+	"sorts chat and participant": ignoring(func(e *reupload.Entry) {
+		if e.Chat.String() > e.Participant.String() {
+			e.Chat, e.Participant = e.Participant, e.Chat
+		}
+	}),
+	"takes no file for zeros": wrong(func(x *naive) {
+		x.fileKey = func(file []byte) string {
+			return string(append(file[:len(file):len(file)], make([]byte, 32-len(file))...))
+		}
+	}),
+	"returns all without a file": wrong(func(x *naive) { x.fileKey = func(file []byte) string { return "file " + string(file) } }),
+
+	// Times.
+	"never finds out a time":      merging(mergePath, mergeAsked),
+	"replaces any time":           merging(mergePath, mergeAsked, func(old *reupload.Entry, e reupload.Entry) { old.Timestamp = e.Timestamp }),
+	"replaces a time by a newer":  merging(mergePath, mergeAsked, timeIf(func(old, e time.Time) bool { return e.After(old) })),
+	"replaces a time by an older": merging(mergePath, mergeAsked, timeIf(func(old, e time.Time) bool { return old.IsZero() || !e.IsZero() && e.Before(old) })),
+	"replaces a time by a known":  merging(mergePath, mergeAsked, timeIf(func(_, e time.Time) bool { return !e.IsZero() })),
+	"takes the epoch for no time": wrong(func(x *naive) { x.time = throughUnix }),
+	"keeps fractions":             wrong(func(x *naive) { x.time = func(t time.Time) time.Time { return t } }),
+	"keeps milliseconds":          wrong(func(x *naive) { x.time = func(t time.Time) time.Time { return t.Truncate(time.Millisecond) } }),
+	"rounds up":                   wrong(func(x *naive) { x.time = func(t time.Time) time.Time { return t.Round(time.Second) } }),
+	"compares fractions of seconds": wrong(func(x *naive) {
+		x.time = func(t time.Time) time.Time { return t }
+		x.answer = func(e *reupload.Entry) reupload.Entry {
+			copied := cloned(e)
+			copied.Timestamp, copied.Asked.At = wholeSeconds(e.Timestamp), wholeSeconds(e.Asked.At)
+			return copied
+		}
+	}),
+	"makes up a time": wrong(func(x *naive) {
+		x.time = func(t time.Time) time.Time {
+			if t.IsZero() {
+				return time.Now()
+			}
+			return wholeSeconds(t)
+		}
+	}),
+	"replaces what has no time": wrong(func(x *naive) {
+		right := x.merge
+		x.merge = func(old *reupload.Entry, e reupload.Entry) {
+			if old.Timestamp.IsZero() && !e.Timestamp.IsZero() {
+				*old = e
+				return
+			}
+			right(old, e)
+		}
+	}),
+	"replaces all by what is newer": wrong(func(x *naive) {
+		x.merge = func(old *reupload.Entry, e reupload.Entry) {
+			if !e.Timestamp.Before(old.Timestamp) {
+				*old = e
+			}
+		}
+	}),
+	"replaces all":    wrong(func(x *naive) { x.merge = func(old *reupload.Entry, e reupload.Entry) { *old = e } }),
+	"keeps the first": wrong(func(x *naive) { x.merge = func(*reupload.Entry, reupload.Entry) {} }),
+
+	// Paths.
+	"never replaces a path": merging(mergeTime, mergeAsked, func(old *reupload.Entry, e reupload.Entry) { old.DirectPath = cmp.Or(old.DirectPath, e.DirectPath) }),
+	"loses a path":          merging(mergeTime, mergeAsked, func(old *reupload.Entry, e reupload.Entry) { old.DirectPath = e.DirectPath }),
+	"ignores paths":         merging(mergeTime, mergeAsked),
+	"keeps the longest path": merging(mergeTime, mergeAsked, func(old *reupload.Entry, e reupload.Entry) {
+		if len(e.DirectPath) > len(old.DirectPath) {
+			old.DirectPath = e.DirectPath
+		}
+	}),
+	"wants a path of a newer message": merging(func(old *reupload.Entry, e reupload.Entry) {
+		if !e.Timestamp.Before(old.Timestamp) {
+			mergePath(old, e)
+		}
+		mergeTime(old, e)
+		mergeAsked(old, e)
+	}),
+	"ignores the path of a new entry": accepting(func(e *reupload.Entry) { e.DirectPath = "" }),
+	"cuts paths":                      accepting(func(e *reupload.Entry) { e.DirectPath = e.DirectPath[:min(len(e.DirectPath), 1024)] }),
+	"cuts the longest paths":          accepting(func(e *reupload.Entry) { e.DirectPath = e.DirectPath[:min(len(e.DirectPath), 2047)] }),
+	"cuts queries off":                accepting(func(e *reupload.Entry) { e.DirectPath, _, _ = strings.Cut(e.DirectPath, "?") }),
+	"cuts paths at NUL":               accepting(func(e *reupload.Entry) { e.DirectPath, _, _ = strings.Cut(e.DirectPath, "\x00") }),
+	"repairs paths":                   accepting(func(e *reupload.Entry) { e.DirectPath = strings.ToValidUTF8(e.DirectPath, "?") }),
+	"trims paths":                     accepting(func(e *reupload.Entry) { e.DirectPath = strings.TrimSpace(e.DirectPath) }),
+	"shares paths among the messages of a file": sharing(func(t *tables, e *reupload.Entry) []*reupload.Entry { return t.files[string(e.FileEncSHA256)] },
+		func(to *reupload.Entry, e reupload.Entry) { mergePath(to, e) }),
+	"shares paths among the files of a message": sharing(func(t *tables, e *reupload.Entry) []*reupload.Entry { return t.ids[e.MessageID] },
+		func(to *reupload.Entry, e reupload.Entry) { mergePath(to, e) }),
+
+	// Asked.
+	"ignores what was asked":            merging(mergeTime, mergePath),
+	"ignores what a new entry asked":    accepting(func(e *reupload.Entry) { e.Asked = reupload.Asked{} }),
+	"forgets what was asked":            merging(mergeTime, mergePath, func(old *reupload.Entry, e reupload.Entry) { old.Asked = e.Asked }),
+	"takes what was asked before":       merging(mergeTime, mergePath, askedIf(func(_, e time.Time) bool { return !e.IsZero() })),
+	"keeps what was asked at that time": merging(mergeTime, mergePath, askedIf(func(old, e time.Time) bool { return e.After(old) })),
+	"keeps the first that was asked":    merging(mergeTime, mergePath, askedIf(func(old, _ time.Time) bool { return old.IsZero() })),
+	"wants Asked of a newer message": merging(mergePath, func(old *reupload.Entry, e reupload.Entry) {
+		if !e.Timestamp.Before(old.Timestamp) {
+			mergeAsked(old, e)
+		}
+		mergeTime(old, e)
+	}),
+	"keeps an outcome that there was": merging(mergeTime, mergePath, func(old *reupload.Entry, e reupload.Entry) {
+		outcome := old.Asked.Outcome
+		mergeAsked(old, e)
+		old.Asked.Outcome = cmp.Or(old.Asked.Outcome, outcome)
+	}),
+	"keeps the largest Vain": merging(mergeTime, mergePath, func(old *reupload.Entry, e reupload.Entry) {
+		vain := old.Asked.Vain
+		mergeAsked(old, e)
+		old.Asked.Vain = max(old.Asked.Vain, vain)
+	}),
+	"adds Vain up": merging(mergeTime, mergePath, func(old *reupload.Entry, e reupload.Entry) {
+		vain := old.Asked.Vain
+		if mergeAsked(old, e); !e.Asked.At.IsZero() {
+			old.Asked.Vain += vain
+		}
+	}),
+	"takes an outcome without a time": merging(mergeTime, mergePath, func(old *reupload.Entry, e reupload.Entry) {
+		if mergeAsked(old, e); e.Asked.At.IsZero() && e.Asked.Outcome != 0 {
+			old.Asked.Outcome = e.Asked.Outcome
+		}
+	}),
+	"takes a new outcome without a time": wrong(func(x *naive) { x.accept = func(e reupload.Entry) reupload.Entry { return e } }),
+	"takes known outcomes alone": storing(func(e *reupload.Entry) {
+		if e.Asked.Outcome > reupload.OutcomeInvalid {
+			e.Asked.Outcome = 0
+		}
+	}),
+	"has two bits for an outcome": storing(func(e *reupload.Entry) { e.Asked.Outcome &= 3 }),
+	"has a byte for Vain":         storing(func(e *reupload.Entry) { e.Asked.Vain = int(uint8(e.Asked.Vain)) }),
+	"has 16 bits for Vain":        storing(func(e *reupload.Entry) { e.Asked.Vain = min(e.Asked.Vain, math.MaxInt16) }),
+	"shares Asked among the messages of a file": sharing(func(t *tables, e *reupload.Entry) []*reupload.Entry { return t.files[string(e.FileEncSHA256)] },
+		func(to *reupload.Entry, e reupload.Entry) { mergeAsked(to, e) }),
+
+	// Batches.
+	"refuses large batches": limited(func(n int) error {
+		if n > 5000 {
+			return errors.New("too many")
+		}
+		return nil
+	}),
+	"cuts large batches":           batching(func(b []reupload.Entry) []reupload.Entry { return b[:min(len(b), 5000)] }),
+	"keeps the end of a batch":     batching(func(b []reupload.Entry) []reupload.Entry { return b[max(0, len(b)-5000):] }),
+	"loses one between two pieces": batching(func(b []reupload.Entry) []reupload.Entry { return without(b, 1000) }),
+	"puts in the first alone":      batching(func(b []reupload.Entry) []reupload.Entry { return b[:min(len(b), 1)] }),
+	"puts batches in backwards": batching(func(b []reupload.Entry) []reupload.Entry {
+		b = slices.Clone(b)
+		slices.Reverse(b)
+		return b
+	}),
+	"sorts batches by time": batching(func(b []reupload.Entry) []reupload.Entry {
+		b = slices.Clone(b)
+		slices.SortStableFunc(b, newestFirst)
+		return b
+	}),
+	"keeps the last of those alike in a batch":  func() reupload.Index { return distinct(true) },
+	"keeps the first of those alike in a batch": func() reupload.Index { return distinct(false) },
+	"loses the original before a stranger's": batching(func(b []reupload.Entry) []reupload.Entry {
+		return slices.CompactFunc(slices.Clone(b), func(a, b reupload.Entry) bool {
+			return a.MessageID == b.MessageID && string(a.FileEncSHA256) == string(b.FileEncSHA256)
+		})
+	}),
+	"fails with an empty batch": limited(func(n int) error {
+		if n == 0 {
+			return errors.New("nothing to do")
+		}
+		return nil
+	}),
+	"panics with an empty batch": batching(func(b []reupload.Entry) []reupload.Entry { _ = b[0]; return b }),
+	"forgets after a thousand": wrong(func(x *naive) {
+		x.batch = func(b []reupload.Entry) []reupload.Entry {
+			for _, t := range x.accounts {
+				if len(t.same) > 1000 {
+					clear(x.accounts)
+				}
+			}
+			return b
+		}
+	}),
+
+	// Orders and limits.
+	"returns the oldest first":       wrong(func(x *naive) { x.order = func(a, b reupload.Entry) int { return newestFirst(b, a) } }),
+	"returns the last put first":     wrong(func(x *naive) { x.order = func(a, b reupload.Entry) int { return -1 } }),
+	"returns the first put first":    wrong(func(x *naive) { x.order = func(a, b reupload.Entry) int { return 0 } }),
+	"returns what has no time first": wrong(func(x *naive) { x.order = nullsFirst }),
+	"returns the last asked first": wrong(func(x *naive) {
+		x.order = func(a, b reupload.Entry) int { return cmp.Or(b.Asked.At.Compare(a.Asked.At), newestFirst(a, b)) }
+	}),
+	"returns those with a path first": wrong(func(x *naive) {
+		x.order = func(a, b reupload.Entry) int {
+			return cmp.Or(strings.Compare(b.DirectPath, a.DirectPath), newestFirst(a, b))
+		}
+	}),
+	"returns one of a file":           answeringByFile(func(found []reupload.Entry) []reupload.Entry { return found[:min(len(found), 1)] }),
+	"returns 15 of a file":            answeringByFile(newestAndOldest(15)),
+	"returns the newest 16 of a file": answeringByFile(func(found []reupload.Entry) []reupload.Entry { return found[:min(len(found), 16)] }),
+	"returns the newest 39 of a file": answeringByFile(func(found []reupload.Entry) []reupload.Entry { return found[:min(len(found), 39)] }),
+	"returns the oldest 16 of a file": answeringByFile(func(found []reupload.Entry) []reupload.Entry { return found[max(0, len(found)-16):] }),
+	"returns the oldest out of order": answeringByFile(func(found []reupload.Entry) []reupload.Entry {
+		if found = newestAndOldest(16)(found); len(found) == 16 {
+			found = append(found[15:], found[:15]...)
+		}
+		return found
+	}),
+	"takes what has no time for the oldest": answeringByFile(func(found []reupload.Entry) []reupload.Entry {
+		if len(found) > 16 {
+			found = append(found[:15], found[len(found)-1])
+		}
+		return found
+	}),
+	"returns a file of a message once": answeringByFile(func(found []reupload.Entry) []reupload.Entry {
+		return once(found, func(e reupload.Entry) string { return e.MessageID })
+	}),
+	"returns a file of a chat once": answeringByFile(func(found []reupload.Entry) []reupload.Entry {
+		return once(found, func(e reupload.Entry) string { return e.Chat.String() })
+	}),
+	"forgets the first of a file":   func() reupload.Index { return forgetful(func(of []*reupload.Entry) int { return 0 }) },
+	"forgets the oldest of a file":  func() reupload.Index { return forgetful(oldest) },
+	"forgets a known time for none": func() reupload.Index { return forgetful(func(of []*reupload.Entry) int { return min(5, len(of)-1) }) },
+	"returns 5 of a message":        answeringByID(func(found []reupload.Entry) []reupload.Entry { return found[:min(len(found), 5)] }),
+	"returns 255 of a message":      answeringByID(func(found []reupload.Entry) []reupload.Entry { return found[:min(len(found), 255)] }),
+	"returns a message's file once": answeringByID(func(found []reupload.Entry) []reupload.Entry {
+		return once(found, func(e reupload.Entry) string { return string(e.FileEncSHA256) })
+	}),
+	"returns a message's chat once": answeringByID(func(found []reupload.Entry) []reupload.Entry {
+		return once(found, func(e reupload.Entry) string { return e.Chat.String() })
+	}),
+	"returns messages with files": answeringByID(func(found []reupload.Entry) []reupload.Entry {
+		return slices.DeleteFunc(found, func(e reupload.Entry) bool { return e.FileEncSHA256 == nil })
+	}),
+	"returns messages unordered":   answeringByID(func(found []reupload.Entry) []reupload.Entry { slices.Reverse(found); return found }),
+	"returns entries twice":        answeringByID(func(found []reupload.Entry) []reupload.Entry { return append(found, found...) }),
+	"shares limits among accounts": func() reupload.Index { return crowded{newNaive()} },
+	"remembers few accounts": wrong(func(x *naive) {
+		x.account = func(jid types.JID) types.JID {
+			if x.accounts[jid] == nil && len(x.accounts) >= 16 {
+				clear(x.accounts)
+			}
+			return jid
+		}
+	}),
+
+	// Text.
+	"cuts ids":                 storing(func(e *reupload.Entry) { e.MessageID = e.MessageID[:min(len(e.MessageID), 64)] }),
+	"cuts the longest ids":     storing(func(e *reupload.Entry) { e.MessageID = e.MessageID[:min(len(e.MessageID), 127)] }),
+	"cuts ids at NUL":          storing(func(e *reupload.Entry) { e.MessageID, _, _ = strings.Cut(e.MessageID, "\x00") }),
+	"trims ids":                storing(func(e *reupload.Entry) { e.MessageID = strings.TrimSpace(e.MessageID) }),
+	"repairs ids":              storing(func(e *reupload.Entry) { e.MessageID = strings.ToValidUTF8(e.MessageID, "?") }),
+	"ignores the case of ids":  wrong(func(x *naive) { x.idKey = strings.ToLower }),
+	"matches ids as patterns":  wrong(func(x *naive) { x.idKey = func(id types.MessageID) string { return strings.ReplaceAll(id, "_", "%") } }),
+	"cuts JIDs":                throughJID(func(jid types.JID) types.JID { jid.User = jid.User[:min(len(jid.User), 122)]; return jid }),
+	"ignores the case of JIDs": throughJID(func(jid types.JID) types.JID { jid.User = strings.ToLower(jid.User); return jid }),
+	"cuts JIDs at NUL":         throughJID(func(jid types.JID) types.JID { jid.User, _, _ = strings.Cut(jid.User, "\x00"); return jid }),
+	"escapes JIDs":             throughJID(func(jid types.JID) types.JID { jid.User = url.QueryEscape(jid.User); return jid }),
+	"stores JIDs as text": throughJID(func(jid types.JID) types.JID {
+		parsed, _ := types.ParseJID(jid.String())
+		return parsed
+	}),
+	"ignores empty users": throughJID(func(jid types.JID) types.JID {
+		if jid.User == "" {
+			return types.EmptyJID
+		}
+		return jid
+	}),
+	"drops the participant": storing(func(e *reupload.Entry) { e.Participant = types.EmptyJID }),
+	"drops the direction":   storing(func(e *reupload.Entry) { e.IsFromMe = false }),
+
+	// Whose memory it is.
+	"answers with its own keys": answering(func(e *reupload.Entry) reupload.Entry {
+		copied := cloned(e)
+		copied.MediaKey = e.MediaKey
+		return copied
+	}),
+	"answers with its own hashes": answering(func(e *reupload.Entry) reupload.Entry {
+		copied := cloned(e)
+		copied.FileEncSHA256 = e.FileEncSHA256
+		return copied
+	}),
+	"answers with one array for both": answering(func(e *reupload.Entry) reupload.Entry {
+		both, copied := slices.Concat(e.MediaKey, e.FileEncSHA256), cloned(e)
+		copied.MediaKey = both[:32]
+		if e.FileEncSHA256 != nil {
+			copied.FileEncSHA256 = both[32:]
+		}
+		return copied
+	}),
+	"answers with what it has answered": func() reupload.Index { return &cached{Index: newNaive(), answers: make(map[string][]reupload.Entry)} },
+	"answers with an empty hash": answering(func(e *reupload.Entry) reupload.Entry {
+		copied := cloned(e)
+		if copied.FileEncSHA256 == nil {
+			copied.FileEncSHA256 = []byte{}
+		}
+		return copied
+	}),
+	"keeps the batch":     func() reupload.Index { return &lazy{Index: newNaive()} },
+	"wipes what it takes": func() reupload.Index { return wiping{newNaive()} },
+
+	// At the same time, and with a context.
+	"reads, then writes": func() reupload.Index { return newReadThenWrite() },
+	"writes when it can": func() reupload.Index { return &dropping{Index: newNaive()} },
+	"hangs without a context": func() reupload.Index {
+		return checking{newNaive(), func(ctx context.Context) error {
+			if ctx.Err() != nil {
+				select {}
+			}
+			return nil
+		}}
+	},
+	"waits in spite of a context": func() reupload.Index {
+		return checking{newNaive(), func(ctx context.Context) error {
+			if ctx.Err() != nil {
+				time.Sleep(400 * time.Millisecond)
+			}
+			return nil
+		}}
+	},
+	"is broken by a context": func() reupload.Index {
+		var broken atomic.Bool
+		return checking{newNaive(), func(ctx context.Context) error {
+			if ctx.Err() != nil {
+				broken.Store(true)
+			}
+			if broken.Load() {
+				return errors.New("broken")
+			}
+			return nil
+		}}
+	},
+	"fails where it knows nothing": func() reupload.Index { return noRows{newNaive()} },
+	"panics without a file":        wrong(func(x *naive) { x.fileKey = func(file []byte) string { return string(file[:32]) } }),
+	"remembers nothing":            batching(func([]reupload.Entry) []reupload.Entry { return nil }),
+}

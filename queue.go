@@ -1,0 +1,170 @@
+package reupload
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// A lane is who gives way to whom.
+type lane int
+
+const (
+	live     lane = iota // somebody waits for it
+	backfill             // gives way to everything else, and is paced
+	lanes
+)
+
+const (
+	// silentAfter is after how many time-outs in a row the phone is silent: the server had all of them, and nothing came.
+	silentAfter = 3
+	// probePause is how often a silent phone is asked all the same, to see whether it is back.
+	probePause = time.Minute
+)
+
+// A queue decides who may send now. At most so many requests wait for the phone at once; live ones go before backfill, which
+// leaves one place free for them and keeps its pace. A phone that is silent is sent one probe a minute, live or else backfill:
+// every other live request is told so at once, and backfill waits.
+type queue struct {
+	places int
+	pace   time.Duration
+
+	mu       sync.Mutex
+	taken    int
+	filling  int // places that backfill has
+	lines    [lanes][]*ticket
+	paced    time.Time     // when backfill has sent last
+	silences int           // time-outs since the phone's last answer
+	silence  chan struct{} // closed when the phone becomes silent
+	probed   time.Time     // when the silent phone was asked last, or became silent
+	wake     *time.Timer
+}
+
+// A ticket is a place in the queue, and then one among those who wait for the phone.
+type ticket struct {
+	lane  lane
+	call  func(error) // called once, when it may send (nil), or never will (ErrPhoneSilent)
+	taken bool        // it has a place
+}
+
+// enter lines a ticket up. It can be called before enter returns.
+func (q *queue) enter(t *ticket) {
+	q.change(func() { q.lines[t.lane] = append(q.lines[t.lane], t) })
+}
+
+// leave gives a place up, wherever in the queue it is.
+func (q *queue) leave(t *ticket) {
+	q.change(func() {
+		if !t.taken {
+			q.lines[t.lane] = slices.DeleteFunc(q.lines[t.lane], func(other *ticket) bool { return other == t })
+			return
+		}
+		t.taken = false
+		q.taken--
+		if t.lane == backfill {
+			q.filling--
+		}
+	})
+}
+
+// becomesSilent returns a channel that is closed when the phone becomes silent, or nil if it is already.
+func (q *queue) becomesSilent() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.silences >= silentAfter {
+		return nil
+	}
+	if q.silence == nil {
+		q.silence = make(chan struct{})
+	}
+	return q.silence
+}
+
+// answered notes that the phone has answered something.
+func (q *queue) answered() {
+	q.mu.Lock()
+	wasSilent := q.silences >= silentAfter
+	q.silences = 0
+	q.mu.Unlock()
+	if wasSilent {
+		q.change(func() {})
+	}
+}
+
+// timedOut notes that the phone has not answered a request that the server had.
+func (q *queue) timedOut() {
+	q.change(func() {
+		if q.silences++; q.silences == silentAfter {
+			q.probed = time.Now()
+			if q.silence != nil {
+				close(q.silence)
+				q.silence = nil
+			}
+		}
+	})
+}
+
+// change changes the queue, and then calls those who may go, or who never will.
+func (q *queue) change(how func()) {
+	q.mu.Lock()
+	how()
+	admitted, refused := q.admit(time.Now())
+	q.mu.Unlock()
+	for _, t := range admitted {
+		t.call(nil)
+	}
+	for _, t := range refused {
+		t.call(ErrPhoneSilent)
+	}
+}
+
+// admit returns those who may go now, and those who never will. It needs q.mu.
+func (q *queue) admit(now time.Time) (admitted, refused []*ticket) {
+	take := func(l lane) bool {
+		if len(q.lines[l]) == 0 || q.taken >= q.places {
+			return false
+		}
+		t := q.lines[l][0]
+		q.lines[l] = q.lines[l][1:]
+		q.taken++
+		if l == backfill {
+			q.filling++
+			q.paced = now
+		}
+		t.taken = true
+		admitted = append(admitted, t)
+		return true
+	}
+	if q.silences >= silentAfter {
+		wait := probePause - now.Sub(q.probed)
+		if wait <= 0 && (take(live) || take(backfill)) {
+			q.probed, wait = now, probePause
+		}
+		q.lookAgainAfter(wait)
+		refused, q.lines[live] = q.lines[live], nil
+		return admitted, refused
+	}
+	for take(live) {
+	}
+	for len(q.lines[backfill]) > 0 && q.filling < max(1, q.places-1) {
+		if wait := q.pace - now.Sub(q.paced); wait > 0 {
+			q.lookAgainAfter(wait)
+			break
+		}
+		if !take(backfill) {
+			break
+		}
+	}
+	return admitted, refused
+}
+
+// lookAgainAfter sees to it that backfill goes on after a while, if it waits for that. A live request looks for itself.
+func (q *queue) lookAgainAfter(wait time.Duration) {
+	if len(q.lines[backfill]) == 0 || wait <= 0 {
+		return
+	}
+	if q.wake != nil {
+		q.wake.Stop()
+	}
+	q.wake = time.AfterFunc(wait, func() { q.change(func() {}) })
+}
