@@ -121,7 +121,7 @@ func (q *queue) change(how func()) {
 // admit returns those who may go now, and those who never will. It needs q.mu.
 func (q *queue) admit(now time.Time) (admitted, refused []*ticket) {
 	take := func(l lane) bool {
-		if len(q.lines[l]) == 0 || q.taken >= q.places {
+		if len(q.lines[l]) == 0 || q.taken >= q.places || l == backfill && q.filling >= max(1, q.places-1) {
 			return false
 		}
 		t := q.lines[l][0]
@@ -146,7 +146,7 @@ func (q *queue) admit(now time.Time) (admitted, refused []*ticket) {
 	}
 	for take(live) {
 	}
-	for len(q.lines[backfill]) > 0 && q.filling < max(1, q.places-1) {
+	for len(q.lines[backfill]) > 0 {
 		if wait := q.pace - now.Sub(q.paced); wait > 0 {
 			q.lookAgainAfter(wait)
 			break
