@@ -2,7 +2,6 @@ package reupload
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"go.mau.fi/whatsmeow/types"
@@ -27,17 +26,26 @@ func (s *sender) addresses(ctx context.Context, req Request) []address {
 	if ownLID.IsEmpty() {
 		ownLID = ownPN
 	}
+	if req.IsFromMe && req.Participant.User == "" && hasParticipant(req.Chat) {
+		req.Participant = ownPN
+	}
 	byPN := address{ownPN, s.inForm(ctx, req.Chat, types.DefaultUserServer), s.inForm(ctx, req.Participant, types.DefaultUserServer)}
 	byLID := address{ownLID, s.inForm(ctx, req.Chat, types.HiddenUserServer), s.inForm(ctx, req.Participant, types.HiddenUserServer)}
 	first, second := byPN, byLID
 	if s.client.Store.LIDMigrationTimestamp > 0 && ownLID != ownPN {
 		first, second = byLID, byPN
 	}
+	if first.participant != second.participant {
+		server, sure := s.participantServer(ctx, req)
+		if server != "" && first.participant.Server != server {
+			first.participant, second.participant = second.participant, first.participant
+		}
+		if sure {
+			second.participant = first.participant
+		}
+	}
 	if first == second {
 		return []address{first} // nothing to choose from
-	}
-	if first.participant != second.participant && first.participant.Server != s.participantServer(ctx, req) {
-		first.participant, second.participant = second.participant, first.participant
 	}
 	return []address{first, second}
 }
@@ -52,26 +60,20 @@ func areAlike(forms []address) bool {
 	return true
 }
 
-// participantServer returns in which form a chat names its participants: a group in its own, and a broadcast in the one
-// that the message came with.
-func (s *sender) participantServer(ctx context.Context, req Request) string {
-	if req.Chat.Server != types.GroupServer {
-		return req.Participant.Server
+// participantServer returns in which form a chat names its participants, and reports whether that is sure: a group in its own, and a
+// broadcast in the one that the message came with.
+func (s *sender) participantServer(ctx context.Context, req Request) (server string, sure bool) {
+	if req.Chat.Server == types.GroupServer {
+		if group, err := s.internals().GetCachedGroupData(ctx, req.Chat); err == nil && group != nil {
+			switch group.AddressingMode {
+			case types.AddressingModeLID:
+				return types.HiddenUserServer, true
+			case types.AddressingModePN:
+				return types.DefaultUserServer, true
+			}
+		}
 	}
-	group, err := s.internals().GetCachedGroupData(ctx, req.Chat)
-	if err != nil || group == nil {
-		return req.Participant.Server
-	}
-	switch group.AddressingMode {
-	case types.AddressingModeLID:
-		return types.HiddenUserServer
-	case types.AddressingModePN:
-		return types.DefaultUserServer
-	}
-	if i := slices.IndexFunc(group.Members, func(m types.JID) bool { return m.User == req.Participant.User }); i >= 0 {
-		return group.Members[i].Server
-	}
-	return req.Participant.Server
+	return req.Participant.Server, false
 }
 
 // inForm returns the phone number or the LID of a user, whichever the server asks for, if the client's store knows it, and

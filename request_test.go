@@ -438,7 +438,7 @@ func TestRequestOnTheWire(t *testing.T) {
 		}, chat: carol, fromMe: "false"},
 		{name: "own message without participant", in: wabox.Incoming{Chat: carolGroup, FromMe: true}, edit: func(q *reupload.Request) {
 			q.Participant = types.EmptyJID
-		}, chat: carolGroup, fromMe: "true"},
+		}, chat: carolGroup, participant: r.phone.PN, fromMe: "true"},
 	}
 	for i, test := range tests {
 		p := r.receivePictureIn(test.in)
@@ -1028,6 +1028,7 @@ func addressed(t *testing.T, opts *reupload.Options, in wabox.Incoming, migrated
 	if err := r.client.Store.LIDs.PutLIDMapping(t.Context(), carolLID, carol); err != nil {
 		t.Fatal(err)
 	}
+	r.box.Link(carol, carolLID)
 	return r, r.receivePictureIn(in)
 }
 
@@ -1068,6 +1069,7 @@ func TestTwoAddresses(t *testing.T) {
 		t.Run(form.name, func(t *testing.T) {
 			t.Parallel()
 			r, _ := addressed(t, nil, form.in, form.migrated)
+			r.phone.Strict(false) // the second form is a wrong one where the group's mode is not known
 			chats := [2]types.JID{carol, carolLID}
 			if form.lidFirst {
 				slices.Reverse(chats[:])

@@ -3,25 +3,20 @@ package wabox
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"slices"
+	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"go.mau.fi/whatsmeow"
-	"go.mau.fi/whatsmeow/proto/waAdv"
 	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/types"
-	"go.mau.fi/whatsmeow/util/keys"
 	waLog "go.mau.fi/whatsmeow/util/log"
 )
 
-// deviceID is the number of a new device in its account. The phone is device 0.
-const deviceID = 3
-
 var (
-	errLoggedOut = errors.New("wabox: the device is logged out")
-	errOffline   = errors.New("wabox: the account is offline")
+	errUnlinked = errors.New("wabox: no device is linked to the account; link one with Account.Scan or Account.EnterCode")
+	errOffline  = errors.New("wabox: the account is offline")
 )
 
 // An Account is one WhatsApp account: its phone, and the one linked device that a client is. Its methods can be called
@@ -31,100 +26,46 @@ type Account struct {
 	Device  *store.Device
 
 	box    *Box
-	device uint16 // what Device says of itself, which it forgets when it is logged out
-	lid    types.JID
-	noise  [32]byte
+	index  int // in the box's accounts
+	linked atomic.Pointer[linked]
 	signal signal
 	phone  phone
 
-	mu        sync.Mutex
-	conn      *conn
-	logins    int
-	offline   bool
-	loggedOut bool
-	outbox    outbox
+	mu       sync.Mutex
+	conn     *conn
+	logins   int
+	offline  bool
+	unlinked bool
+	outbox   outbox
+	sent     []Sent
+	// originals are the messages on their way to the client.
+	originals map[originalKey]*original
 	groups    map[types.JID]group
 	changed   chan struct{} // closed, and replaced, when something happens that a Wait method can wait for
 }
 
-// NewAccount makes an account with its own phone number and LID, and a device as pairing leaves it, in memory.
-func (b *Box) NewAccount() *Account { return b.Pair(NewDevice()) }
-
-// Pair makes an account for a device made elsewhere, such as one of whatsmeow's sqlstore. It fills in what pairing does,
-// and keys that are missing; the caller saves it, and makes its client only then, for whatsmeow looks whether it is paired
-// when a client is made. A device that has addresses, from another box or because it is a second one of an account, keeps
-// them. A second device is an Account of its own, with a phone that answers for itself.
-func (b *Box) Pair(dev *store.Device) *Account {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	id, lid := b.newAddresses()
-	if dev.ID != nil {
-		id = *dev.ID
-	}
-	if !dev.LID.IsEmpty() {
-		lid = dev.LID
-	}
-	pair(dev, id, lid)
-	a := &Account{
-		PN: id.ToNonAD(), LID: lid.ToNonAD(), Device: dev,
-		box: b, device: id.Device, lid: lid, noise: *dev.NoiseKey.Pub, changed: make(chan struct{}),
-	}
-	a.signal.init(dev, id, lid)
-	a.phone.init(a)
-	b.accounts = append(b.accounts, a)
-	return a
-}
-
-// newAddresses returns the phone number and LID of a device of a new account. b.mu is held.
-func (b *Box) newAddresses() (id, lid types.JID) {
-	for n := len(b.accounts) + 1; ; n++ {
-		id = types.JID{User: fmt.Sprintf("1555%07d", n), Device: deviceID, Server: types.DefaultUserServer}
-		lid = types.JID{User: fmt.Sprintf("1000%011d", n), Device: deviceID, Server: types.HiddenUserServer}
-		if !slices.ContainsFunc(b.accounts, func(a *Account) bool { return a.PN.User == id.User }) {
-			return id, lid
-		}
-	}
-}
-
-func pair(dev *store.Device, id, lid types.JID) {
-	if dev.NoiseKey == nil {
-		dev.NoiseKey = keys.NewKeyPair()
-	}
-	if dev.IdentityKey == nil {
-		dev.IdentityKey = keys.NewKeyPair()
-	}
-	if dev.SignedPreKey == nil {
-		dev.SignedPreKey = dev.IdentityKey.CreateSignedPreKey(1)
-	}
-	if len(dev.AdvSecretKey) == 0 {
-		dev.AdvSecretKey = randomBytes(32)
-	}
-	dev.ID, dev.LID = &id, lid
-	dev.Platform = "android"
-	dev.PushName = "WhatsApp in a box"
-	dev.Account = &waAdv.ADVSignedDeviceIdentity{
-		Details:             randomBytes(16),
-		AccountSignatureKey: randomBytes(32),
-		AccountSignature:    randomBytes(64),
-		DeviceSignature:     randomBytes(64),
-	}
-	if dev.LIDs != nil { // an sqlstore gives a device its stores when it is saved first
-		_ = dev.LIDs.PutLIDMapping(context.Background(), lid, id)
-	}
-}
-
-// NewClient returns a client for the account that connects to the box. A nil log is silent.
+// NewClient returns a client for the account that connects to the box. A nil log is silent. For an account without a device
+// it makes one, which is not linked yet.
 func (a *Account) NewClient(log waLog.Logger) *whatsmeow.Client {
+	if a.Device == nil {
+		a.Device = NewDevice()
+	}
 	cli := whatsmeow.NewClient(a.Device, log)
 	a.Configure(cli)
 	return cli
 }
 
 // Configure gives a client made elsewhere the HTTP clients that lead it to the box. The client must not be connected.
-func (a *Account) Configure(cli *whatsmeow.Client) {
-	transport := a.box.Transport()
+func (a *Account) Configure(cli *whatsmeow.Client) { a.box.configure(cli, strconv.Itoa(a.index)) }
+
+// Configure gives a client the HTTP clients that lead it to the box, when it is not known yet which account it will be
+// linked to. The client must not be connected.
+func (b *Box) Configure(cli *whatsmeow.Client) { b.configure(cli, "") }
+
+func (b *Box) configure(cli *whatsmeow.Client, account string) {
+	transport := b.Transport()
 	cli.SetMediaHTTPClient(&http.Client{Transport: transport})
-	chat := &http.Client{Transport: accountTransport{transport, a.name()}}
+	chat := &http.Client{Transport: accountTransport{transport, account}}
 	cli.SetWebsocketHTTPClient(chat)
 	cli.SetPreLoginHTTPClient(chat)
 }
@@ -134,29 +75,14 @@ func (a *Account) Configure(cli *whatsmeow.Client) {
 const accountHeader = "X-Wabox-Account"
 
 type accountTransport struct {
-	base http.RoundTripper
-	name string
+	base    http.RoundTripper
+	account string
 }
 
 func (t accountTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
-	r.Header.Set(accountHeader, t.name)
+	r.Header.Set(accountHeader, t.account)
 	return t.base.RoundTrip(r)
-}
-
-// name tells an account's device from all others.
-func (a *Account) name() string { return deviceName(a.PN.User, uint32(a.device)) }
-
-func deviceName(user string, device uint32) string { return fmt.Sprintf("%s:%d", user, device) }
-
-// findAccount returns the account whose device has a name, or nil.
-func (b *Box) findAccount(name string) *Account {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if i := slices.IndexFunc(b.accounts, func(a *Account) bool { return a.name() == name }); i >= 0 {
-		return b.accounts[i]
-	}
-	return nil
 }
 
 // attach makes a connection that has completed its handshake the account's own, in place of one that it may have had. It
@@ -165,7 +91,7 @@ func (a *Account) attach(c *conn) (refused bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
-	case a.loggedOut:
+	case a.unlinked:
 		return true, nil
 	case a.offline:
 		return true, errOffline
@@ -236,13 +162,14 @@ func (a *Account) Offline(off bool) {
 	}
 }
 
-// Logout does what the user does who removes the linked device on the phone. The client is told so, and disconnected a
-// little later if it has not hung up by then; later logins are refused with <failure reason="401"/>. Logout does not wait
-// for the client.
+// Logout does what the user does who removes the linked device on the phone. A client that is connected is told so, and
+// disconnected a little later if it has not hung up by then; later logins are refused with <failure reason="401"/>. What
+// waits for the client is gone. Logout does not wait for the client. The phone can then link another device.
 func (a *Account) Logout() {
 	a.mu.Lock()
 	c := a.conn
-	a.loggedOut = true
+	a.unlinked = true
+	a.outbox, a.originals = outbox{}, make(map[originalKey]*original)
 	a.mu.Unlock()
 	if c != nil {
 		a.detach(c)

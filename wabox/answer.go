@@ -79,9 +79,11 @@ func (p *phone) play(c *conn, r Request, answers []Answer) {
 			if !box.sleep(ans.AckDelay) {
 				return
 			}
-			_ = c.write(ackTo(r.Node, string(ans.Ack)))
 			if ans.Ack != AckOK {
 				p.answered(r)
+			}
+			_ = c.write(ackTo(r.Node, string(ans.Ack)))
+			if ans.Ack != AckOK {
 				continue
 			}
 		}

@@ -1,18 +1,26 @@
-// Package wabox is WhatsApp in a box: one WhatsApp on loopback, inside this process, with a chat server, phones and a
-// CDN. It is good enough for an unmodified whatsmeow client to log in to over a real websocket and noise handshake, get
-// messages that are truly encrypted with Signal, synchronise history, download and upload media, and ask the phone to
-// upload a file again.
+// Package wabox is WhatsApp in a box: one WhatsApp on loopback, inside this process, for the tests of bots. It has a chat
+// server, phones, contacts and a CDN, and is good enough for an unmodified whatsmeow client to be linked to and log in to
+// over a real websocket and noise handshake, to exchange messages that are truly encrypted with Signal, to synchronise
+// history, to download and upload media, and to ask the phone to upload a file again.
 //
-//	box, err := wabox.New()
-//	…
-//	defer box.Close()
-//	account := box.NewAccount()
-//	client := account.NewClient(nil)
-//	err = client.Connect()
-//	photo := box.Upload(jpeg, whatsmeow.MediaImage)
-//	id, err := account.Deliver(wabox.Incoming{}, &waE2E.Message{ImageMessage: photo.Image()})
-//	box.Expire(photo)          // the next download gets 410
-//	…                          // and the phone answers a server-error receipt for id
+//	func TestBot(t *testing.T) {
+//		box := wabox.Start(t)
+//		account := box.NewAccount()
+//		account.Login(t, func(client *whatsmeow.Client) {
+//			client.AddEventHandler(newBot(client).handle)
+//		})
+//		chat := account.Chat(t, wabox.Incoming{})
+//		chat.Say("!ping")
+//		if got := chat.Next().Text(); got != "pong" {
+//			t.Errorf("got %q", got)
+//		}
+//		photo := box.Upload(jpeg, whatsmeow.MediaImage)
+//		box.Expire(photo)          // its download gets 410
+//		chat.Send(&waE2E.Message{ImageMessage: photo.Image()})
+//		…                          // and the phone answers who asks it for the file
+//	}
+//
+// What takes a [TB] is for tests, and ends them when something fails. The rest returns errors, and is for programs too.
 //
 // # Trust
 //
@@ -20,19 +28,31 @@
 // the first call of [CertPool], sets it: a process that uses this package can no longer talk to the real WhatsApp.
 // No client may be connecting at that moment.
 //
+// # Linking
+//
+// [Box.NewAccount] and [Box.Pair] make accounts whose device is linked already, which is what most tests want. A client that
+// is to be linked as users do it gets an account from [Box.NewPhone], and [Account.Scan] or [Account.EnterCode].
+//
 // # Delivery
 //
 // What an account is sent waits until a client has logged in and made its connection active, and arrives in order. Then
 // comes <ib><offline count/></ib>, then what is new. As with the real WhatsApp, a message, notification or receipt is
 // kept until the client has acknowledged it, and comes again after the next login if the connection broke before that:
-// nothing is lost, but something that was handled an instant before a break can be seen twice. Answers to what the client
-// itself sends, which are acks and iq results, belong to the connection that they came in on, and go down with it.
+// nothing is lost, but something that was handled an instant before a break can be seen twice. A message that the client
+// cannot decrypt is encrypted anew when it asks for that. Answers to what the client itself sends, which are acks and iq
+// results, belong to the connection that they came in on, and go down with it.
 //
-// # Limits
+// # Re-uploads
 //
-// A client cannot send messages to others, change groups or pair by QR code: what it asks beyond the above is answered
-// with an empty result. A message that it cannot decrypt is not encrypted for it anew. And whatsmeow itself gives up the
-// order of nodes when more than 2048 of them wait for its handlers.
+// The phone has the files of all messages that the client gets or sends, and answers a request to upload one again, if the
+// request names the message rightly: see [Account.Strict]. [Account.Phone] and [Account.Script] make it answer otherwise.
+//
+// # What it is not
+//
+// This package knows of WhatsApp what public code and documents say, and was not compared with WhatsApp's servers. It has
+// no calls, presence, profiles, app state, or changes of groups by clients: what a client asks beyond the above is
+// answered with an empty result. A contact has one device, and confirms nothing. The accounts of a box do not hear each
+// other. And whatsmeow itself gives up the order of nodes when more than 2048 of them wait for its handlers.
 package wabox
 
 import (
@@ -58,6 +78,7 @@ type Box struct {
 	addr      string
 	server    *http.Server
 	cdn       cdn
+	people    people
 	observer  atomic.Pointer[func(Event)]
 
 	ctx    context.Context // ends when Close is called
@@ -68,6 +89,7 @@ type Box struct {
 	closed   bool
 	accounts []*Account
 	proxies  []*Proxy
+	unlinked []*conn // of clients that wait to be linked
 }
 
 // New starts a box. It listens on 127.0.0.1 only.

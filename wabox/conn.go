@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -28,10 +29,13 @@ type conn struct {
 	wg     sync.WaitGroup
 
 	account *Account // nil until the handshake is over, and if that shows a client of no account
-	active  bool     // guarded by account.mu: the client wants what waits for it
-	wake    chan struct{}
+	// registration is that of a client that wants to be linked.
+	registration *registration
+	active       bool // guarded by account.mu: the client wants what waits for it
+	wake         chan struct{}
 
 	receive cipherState
+	heard   atomic.Int64 // when the client has last sent anything, in microseconds
 
 	sendMu sync.Mutex
 	send   cipherState
@@ -39,7 +43,7 @@ type conn struct {
 
 // serveChat serves a client from its websocket's handshake to its end.
 func (b *Box) serveChat(w http.ResponseWriter, r *http.Request) {
-	if a := b.findAccount(r.Header.Get(accountHeader)); a != nil && a.isOffline() {
+	if a := b.named(r.Header.Get(accountHeader)); a != nil && a.isOffline() {
 		http.Error(w, "offline", http.StatusServiceUnavailable)
 		return
 	}
@@ -75,6 +79,10 @@ func (a *Account) isOffline() bool {
 func (c *conn) run(ctx context.Context) {
 	var err error
 	if c.account, err = c.handshake(); err != nil {
+		return
+	}
+	if c.registration != nil {
+		c.register()
 		return
 	}
 	refused := true
@@ -136,6 +144,7 @@ func (c *conn) read() (*waBinary.Node, error) {
 	if data, err = waBinary.Unpack(data); err != nil {
 		return nil, err
 	}
+	c.heard.Store(time.Now().UnixMicro())
 	node, err := waBinary.Unmarshal(data)
 	if err != nil {
 		return nil, err

@@ -225,6 +225,7 @@ func TestClose(t *testing.T) {
 	}
 	account := box.NewAccount()
 	b := &bot{account.NewClient(nil), account, make(chan any, 1000)}
+	b.EnableAutoReconnect = false
 	b.AddEventHandler(func(evt any) { b.events <- evt })
 	b.connect(t)
 	media := box.Upload([]byte("picture"), whatsmeow.MediaImage)
@@ -252,7 +253,6 @@ func TestClose(t *testing.T) {
 		stalled <- err
 	}()
 	<-asked
-	b.EnableAutoReconnect = false
 	box.Close()
 	box.Close()
 	if err := <-stalled; err == nil {

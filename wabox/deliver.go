@@ -29,13 +29,17 @@ type Incoming struct {
 	// a phone number, or the phone number of a LID. A client may learn it from no other place. Defaults to none.
 	Alt       types.JID
 	Timestamp time.Time // defaults to now
+	// Broken is how many copies of the message arrive in a state that the client cannot decrypt. It asks for another, up to
+	// four times, and gets the message then.
+	Broken int
 }
 
 // Deliver sends the client a message, encrypted with Signal for everything but newsletters, and returns its id. The phone
-// knows all files that the message speaks of, as if [Account.Knows] had been called.
+// knows the message, as if [Account.KnowsMessage] had been called.
 func (a *Account) Deliver(in Incoming, msg *waE2E.Message) (types.MessageID, error) {
 	in = a.withDefaults(in)
-	a.phone.knowsAll(in.ID, msg.ProtoReflect())
+	a.learnWhere(in)
+	a.phone.knowsAll(in.ID, in.place(), msg.ProtoReflect())
 	node := waBinary.Node{Tag: "message", Attrs: in.attrs()}
 	node.Attrs["type"] = "text"
 	mediaType := mediaTypeOf(msg)
@@ -59,17 +63,7 @@ func (a *Account) Deliver(in Incoming, msg *waE2E.Message) (types.MessageID, err
 			DestinationJID: proto.String(in.Chat.String()), Message: msg,
 		}}
 	}
-	return in.ID, a.sendEncrypted(in.From, alt, msg, mediaType, node)
-}
-
-// sendEncrypted sends a node with an encrypted message for content.
-func (a *Account) sendEncrypted(sender, alt types.JID, msg *waE2E.Message, mediaType string, node waBinary.Node) error {
-	return a.signal.encrypt(sender, alt, msg, func(ciphertext []byte) error {
-		node.Content = []waBinary.Node{{
-			Tag: "enc", Attrs: waBinary.Attrs{"v": "2", "type": "pkmsg", "mediatype": mediaType}, Content: ciphertext,
-		}}
-		return a.SendNode(node)
-	})
+	return in.ID, a.sendEncrypted(original{in.From, alt, msg, mediaType, node, in.Broken})
 }
 
 func (a *Account) withDefaults(in Incoming) Incoming {
@@ -132,10 +126,6 @@ func (in Incoming) attrs() waBinary.Attrs {
 		attrs[alt] = in.Alt
 	}
 	return attrs
-}
-
-func isUser(chat types.JID) bool {
-	return chat.Server == types.DefaultUserServer || chat.Server == types.HiddenUserServer
 }
 
 // mediaTypeOf returns the name that a stanza has for the media of a message, or "" if there is none.

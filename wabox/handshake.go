@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 
 	"go.mau.fi/whatsmeow/proto/waWa6"
 	"go.mau.fi/whatsmeow/socket"
@@ -13,7 +12,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// handshake returns the account that the client belongs to, or nil if there is none with its key.
+// handshake returns the account that the client belongs to, or nil if there is none with its key. One that is not linked yet
+// has its registration in c.
 func (c *conn) handshake() (*Account, error) {
 	prologue := make([]byte, len(socket.WAConnHeader))
 	if _, err := io.ReadFull(c.reader, prologue); err != nil {
@@ -73,11 +73,11 @@ func (c *conn) handshake() (*Account, error) {
 	if c.receive.aead, c.send.aead, err = noise.split(); err != nil {
 		return nil, err
 	}
-	a := c.box.findAccount(deviceName(strconv.FormatUint(payload.GetUsername(), 10), payload.GetDevice()))
-	if a != nil && !bytes.Equal(clientStatic, a.noise[:]) {
-		a = nil
+	if data := payload.GetDevicePairingData(); data != nil {
+		c.registration, err = newRegistration(clientStatic, data)
+		return nil, err
 	}
-	return a, nil
+	return c.box.ownerOf(payload.GetUsername(), payload.GetDevice(), clientStatic), nil
 }
 
 func (c *conn) readHandshake(message *waWa6.HandshakeMessage) error {

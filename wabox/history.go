@@ -28,7 +28,7 @@ func (a *Account) DeliverHistory(hs *waHistorySync.HistorySync) error {
 	if err := w.Close(); err != nil {
 		return err
 	}
-	a.phone.knowsAll("", hs.ProtoReflect())
+	a.phone.knowsAll("", place{}, hs.ProtoReflect())
 	m := a.box.Upload(compressed.Bytes(), whatsmeow.MediaHistory)
 	msg := &waE2E.Message{ProtocolMessage: &waE2E.ProtocolMessage{
 		Type: waE2E.ProtocolMessage_HISTORY_SYNC_NOTIFICATION.Enum(),
@@ -40,8 +40,11 @@ func (a *Account) DeliverHistory(hs *waHistorySync.HistorySync) error {
 		},
 	}}
 	id := newMessageID()
-	a.phone.knowsAll(id, msg.ProtoReflect())
-	return a.sendEncrypted(a.PN, a.LID, msg, "", waBinary.Node{Tag: "message", Attrs: waBinary.Attrs{
-		"id": id, "t": time.Now().Unix(), "from": a.PN, "type": "text", "category": "peer",
+	a.phone.knowsAll(id, place{chat: a.PN, sender: a.PN, fromMe: true}, msg.ProtoReflect())
+	return a.sendEncrypted(original{sender: a.PN, alt: a.LID, msg: msg, node: waBinary.Node{
+		Tag: "message",
+		Attrs: waBinary.Attrs{
+			"id": id, "t": time.Now().Unix(), "from": a.PN, "type": "text", "category": "peer",
+		},
 	}})
 }

@@ -34,7 +34,7 @@ func (l letter) key() letterKey {
 type letterKey struct{ tag, id string }
 
 // SendNode sends any node to the client, or holds it until the client has logged in. It fails if the node cannot be
-// marshalled, and when the device is logged out or the box is closed. The node must not be changed afterwards.
+// marshalled, and when no device is linked or the box is closed. The node must not be changed afterwards.
 func (a *Account) SendNode(n waBinary.Node) error {
 	data, err := marshal(n)
 	if err != nil {
@@ -45,8 +45,8 @@ func (a *Account) SendNode(n waBinary.Node) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.loggedOut {
-		return errLoggedOut
+	if a.unlinked {
+		return errUnlinked
 	}
 	a.outbox.waiting = append(a.outbox.waiting, letter{n, data})
 	if a.conn != nil {

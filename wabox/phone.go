@@ -6,26 +6,26 @@ import (
 	"time"
 
 	waBinary "go.mau.fi/whatsmeow/binary"
-	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/proto/waMmsRetry"
-	"go.mau.fi/whatsmeow/proto/waWeb"
 	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/util/gcmutil"
 	"go.mau.fi/whatsmeow/util/hkdfutil"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // A phone is the user's own phone, which answers requests to upload a file again. It is guarded by the account's mu.
 type phone struct {
 	account *Account
 
-	files   map[types.MessageID][]*Media
+	files   map[types.MessageID][]knownFile
 	lost    map[types.MessageID]bool
 	scripts map[types.MessageID][]Answer
 	asked   map[types.MessageID]int // requests that took an answer of a script
 	behave  PhoneFunc
 	receipt func(Request) bool
+
+	lenient  bool // towards requests that name a message wrongly
+	mismatch PhoneFunc
 
 	requests   []Request
 	waiting    map[int]struct{} // requests without an answer, by index
@@ -51,13 +51,18 @@ type Request struct {
 	MediaKey []byte // of the file that the phone knows under ID; nil if there is none
 	StanzaID string // what was encrypted with MediaKey; "" if it cannot be decrypted
 
-	media *Media
-	index int // in the phone's requests
+	// Wrong says what of the request does not name the message as the phone knows it, in words. "" if all does. See
+	// [Account.Strict].
+	Wrong string
+
+	media    *Media
+	byNumber bool // what is wrong is that the participant is a phone number
+	index    int  // in the phone's requests
 }
 
 func (p *phone) init(a *Account) {
 	p.account = a
-	p.files = make(map[types.MessageID][]*Media)
+	p.files = make(map[types.MessageID][]knownFile)
 	p.lost = make(map[types.MessageID]bool)
 	p.scripts = make(map[types.MessageID][]Answer)
 	p.asked = make(map[types.MessageID]int)
@@ -119,22 +124,6 @@ func (a *Account) OnReceipt(f func(Request) (drop bool)) {
 	a.phone.receipt = f
 }
 
-// Knows gives the phone a file of a message. [Account.Deliver] and [Account.DeliverHistory] do that by themselves; a
-// quoted message's file it then knows under the quoted message's id.
-func (a *Account) Knows(id types.MessageID, m *Media) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.phone.files[id] = append(a.phone.files[id], m)
-	delete(a.phone.lost, id)
-}
-
-// Forget makes the phone lose the files of a message. It still knows the message and its keys.
-func (a *Account) Forget(id types.MessageID) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.phone.lost[id] = true
-}
-
 // receive handles a request from the client.
 func (p *phone) receive(c *conn, node *waBinary.Node) {
 	a := p.account
@@ -150,20 +139,28 @@ func (p *phone) receive(c *conn, node *waBinary.Node) {
 		return
 	}
 
-	a.mu.Lock()
-	answers := p.scripted(r.ID)
-	behave := p.behave
-	if behave == nil {
-		lost := p.lost[r.ID]
-		behave = func(r Request) []Answer { return defaultAnswer(r, lost) }
-	}
-	a.mu.Unlock()
-	a.box.spawn(func() {
-		if answers == nil {
-			answers = behave(r)
+	answer := p.decide(r)
+	a.box.spawn(func() { p.play(c, r, answer(r)) })
+}
+
+// decide returns what gives the answers to a request.
+func (p *phone) decide(r Request) PhoneFunc {
+	p.account.mu.Lock()
+	defer p.account.mu.Unlock()
+	if r.Wrong != "" && !p.lenient {
+		if p.mismatch != nil {
+			return p.mismatch
 		}
-		p.play(c, r, answers)
-	})
+		return defaultMismatch
+	}
+	if answers := p.scripted(r.ID); answers != nil {
+		return func(Request) []Answer { return answers }
+	}
+	if p.behave != nil {
+		return p.behave
+	}
+	lost := p.lost[r.ID]
+	return func(r Request) []Answer { return defaultAnswer(r, lost) }
 }
 
 // scripted returns the next answer of a script as a list, or nil if there is no script.
@@ -201,13 +198,32 @@ func (p *phone) parse(node *waBinary.Node) Request {
 	r.FromMe, _ = rmr.Attrs["from_me"].(string)
 	r.EncP, _ = node.GetChildByTag("encrypt", "enc_p").Content.([]byte)
 	r.EncIV, _ = node.GetChildByTag("encrypt", "enc_iv").Content.([]byte)
-	for _, m := range p.files[r.ID] {
-		id, ok := decryptRequest(m.MediaKey, r)
-		if r.media == nil || ok {
-			r.media, r.MediaKey, r.StanzaID = m, m.MediaKey, id
+	p.match(&r)
+	return r
+}
+
+// match finds the file that a request is about: of those under its message's id, one that it names rightly rather than
+// one that it does not, and one whose key opens it rather than another.
+func (p *phone) match(r *Request) {
+	best := -1
+	for _, f := range p.files[r.ID] {
+		why, byNumber := p.wrong(*r, f.place)
+		id, opens := decryptRequest(f.MediaKey, *r)
+		rank := 0
+		if why == "" {
+			rank += 2
+		}
+		if opens {
+			rank++
+		}
+		if rank > best || opens && rank == best {
+			best = rank
+			r.media, r.MediaKey, r.StanzaID, r.Wrong, r.byNumber = f.Media, f.MediaKey, id, why, byNumber
 		}
 	}
-	return r
+	if why := p.wrongTo(*r); why != "" {
+		r.Wrong, r.byNumber = why, false
+	}
 }
 
 func decryptRequest(mediaKey []byte, r Request) (stanzaID string, ok bool) {
@@ -229,67 +245,4 @@ const ivLength = 12
 // retryKey derives the key of requests and answers about a file.
 func retryKey(mediaKey []byte) []byte {
 	return hkdfutil.SHA256(mediaKey, nil, []byte("WhatsApp Media Retry Notification"), 32)
-}
-
-// knowsAll gives the phone every file that a message speaks of, wherever in it that is.
-func (p *phone) knowsAll(id types.MessageID, m protoreflect.Message) {
-	switch m := m.Interface().(type) {
-	case *waWeb.WebMessageInfo:
-		id = m.GetKey().GetID()
-	case *waE2E.ContextInfo:
-		// A quoted message may be in a chat of its own, but its id says which it is.
-		if quoted := m.GetQuotedMessage(); quoted != nil && m.GetStanzaID() != "" {
-			p.knowsAll(m.GetStanzaID(), quoted.ProtoReflect())
-			m = proto.CloneOf(m)
-			m.QuotedMessage = nil
-			p.knowsFields(id, m.ProtoReflect())
-			return
-		}
-	}
-	p.knowsFields(id, m)
-}
-
-func (p *phone) knowsFields(id types.MessageID, m protoreflect.Message) {
-	m.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		switch {
-		case field.Name() == "mediaKey" && field.Kind() == protoreflect.BytesKind:
-			if id != "" && len(value.Bytes()) > 0 {
-				p.account.Knows(id, p.account.box.cdn.find(mediaOf(m, value.Bytes())))
-			}
-		case field.Message() == nil || field.IsMap():
-		case field.IsList():
-			for i := range value.List().Len() {
-				p.knowsAll(id, value.List().Get(i).Message())
-			}
-		default:
-			p.knowsAll(id, value.Message())
-		}
-		return true
-	})
-}
-
-// mediaOf returns what a message says about its file. For a link preview, that is the thumbnail.
-func mediaOf(m protoreflect.Message, mediaKey []byte) *Media {
-	get := func(names ...protoreflect.Name) protoreflect.Value {
-		for _, name := range names {
-			if field := m.Descriptor().Fields().ByName(name); field != nil && m.Has(field) {
-				return m.Get(field)
-			}
-		}
-		return protoreflect.Value{}
-	}
-	said := &Media{MediaKey: mediaKey}
-	if v, ok := get("fileSHA256", "thumbnailSHA256").Interface().([]byte); ok {
-		said.FileSHA256 = v
-	}
-	if v, ok := get("fileEncSHA256", "thumbnailEncSHA256").Interface().([]byte); ok {
-		said.FileEncSHA256 = v
-	}
-	if v, ok := get("directPath", "thumbnailDirectPath").Interface().(string); ok {
-		said.DirectPath = v
-	}
-	if v, ok := get("fileLength").Interface().(uint64); ok {
-		said.Length = int(v)
-	}
-	return said
 }

@@ -10,32 +10,28 @@ import (
 	"go.mau.fi/libsignal/ecc"
 	"go.mau.fi/libsignal/keys/identity"
 	"go.mau.fi/libsignal/keys/prekey"
+	"go.mau.fi/libsignal/protocol"
 	"go.mau.fi/libsignal/session"
 	"go.mau.fi/libsignal/util/optional"
 	waBinary "go.mau.fi/whatsmeow/binary"
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/types"
+	"go.mau.fi/whatsmeow/util/keys"
 	"google.golang.org/protobuf/proto"
 )
 
-// signal encrypts for one client, in the name of everyone who writes to it.
+// signal encrypts for one client, in the name of everyone who writes to it, and decrypts what it writes to them.
 //
-// A client never encrypts anything for the senders, so no session is ever acknowledged and all of its messages are
-// prekey messages ("pkmsg") of the same session: each sender uses up one of the client's one-time prekeys.
+// A sender's messages are prekey messages ("pkmsg") of one session until the client has written back, and then plain ones
+// ("msg"). Each sender uses up one of the client's one-time prekeys.
 type signal struct {
 	// senders has the sessions, each under the sender's address in place of the client's. One identity is enough for all
 	// of them: a client compares it only with what it has seen of the same sender.
 	senders *store.Device
 
-	identity       *identity.Key // the client's keys
-	registrationID uint32
-	deviceID       uint32
-	signedID       uint32
-	signedKey      ecc.ECPublicKeyable
-	signature      [64]byte
-
-	own [2]string // users of the account itself
+	client clientKeys
+	own    [2]string // users of the account itself
 
 	mu      sync.Mutex // one message at a time
 	preKeys []preKey
@@ -46,16 +42,36 @@ type preKey struct {
 	key ecc.ECPublicKeyable
 }
 
-func (s *signal) init(client *store.Device, pn, lid types.JID) {
+// clientKeys are the public keys of a client.
+type clientKeys struct {
+	identity, signed [32]byte
+	registration     uint32
+	device           uint32
+	signedID         uint32
+	signature        [64]byte
+}
+
+func (s *signal) init(pn, lid types.JID) {
 	s.senders = NewDevice()
 	_ = s.senders.LIDs.PutLIDMapping(context.Background(), lid, pn)
 	s.own = [2]string{pn.User, lid.User}
-	s.identity = identity.NewKey(ecc.NewDjbECPublicKey(*client.IdentityKey.Pub))
-	s.registrationID = client.RegistrationID
-	s.deviceID = uint32(pn.Device)
-	s.signedID = client.SignedPreKey.KeyID
-	s.signedKey = ecc.NewDjbECPublicKey(*client.SignedPreKey.Pub)
-	s.signature = *client.SignedPreKey.Signature
+}
+
+// setClient makes a new device the one to encrypt for. What the senders know of each other stays, and their sessions end.
+func (s *signal) setClient(client clientKeys) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.client, s.preKeys = client, nil
+	old := s.senders
+	s.senders = NewDevice()
+	s.senders.LIDs, s.senders.IdentityKey, s.senders.SignedPreKey = old.LIDs, old.IdentityKey, old.SignedPreKey
+}
+
+// phone returns the identity key of the account's own phone.
+func (s *signal) phone() *keys.KeyPair {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.senders.IdentityKey
 }
 
 func (s *signal) preKeyCount() int {
@@ -79,9 +95,10 @@ func (s *signal) addPreKey(node waBinary.Node) {
 	})
 }
 
-// encrypt encrypts a message from a sender, whose other address alt is. send is called with the ciphertext before any
-// other message is encrypted.
-func (s *signal) encrypt(sender, alt types.JID, msg *waE2E.Message, send func(ciphertext []byte) error) error {
+// encrypt encrypts a message from a sender, whose other address alt is. If there are keys for a new session, it begins one,
+// and else if there is none yet. send is called with the ciphertext, and what kind
+// that is, before any other message is encrypted.
+func (s *signal) encrypt(sender, alt types.JID, msg *waE2E.Message, bundle *prekey.Bundle, send func(kind string, ciphertext []byte) error) error {
 	plaintext, err := proto.Marshal(msg)
 	if err != nil {
 		return err
@@ -93,11 +110,14 @@ func (s *signal) encrypt(sender, alt types.JID, msg *waE2E.Message, send func(ci
 	defer s.mu.Unlock()
 	ctx := context.Background() // everything is in memory
 	address := s.address(ctx, sender, alt).SignalAddress()
-	builder := session.NewBuilderFromSignal(s.senders, address, store.SignalProtobufSerializer)
+	builder := session.NewBuilderFromSignal(s.senders, address, serializer)
 	if known, err := s.senders.ContainsSession(ctx, address); err != nil {
 		return err
-	} else if !known {
-		if err := builder.ProcessBundle(ctx, s.bundle(sender)); err != nil {
+	} else if !known && bundle == nil {
+		bundle = s.bundle(sender)
+	}
+	if bundle != nil {
+		if err := builder.ProcessBundle(ctx, bundle); err != nil {
 			return err
 		}
 	}
@@ -105,7 +125,11 @@ func (s *signal) encrypt(sender, alt types.JID, msg *waE2E.Message, send func(ci
 	if err != nil {
 		return err
 	}
-	return send(ciphertext.Serialize())
+	kind := "pkmsg"
+	if ciphertext.Type() == protocol.WHISPER_TYPE {
+		kind = "msg"
+	}
+	return send(kind, ciphertext.Serialize())
 }
 
 // address returns the address under which the client has its session with a sender. It follows the client's rule, with
@@ -134,12 +158,12 @@ func (s *signal) address(ctx context.Context, sender, alt types.JID) types.JID {
 // whatsmeow may not know that the account's number and LID are one, and can keep two sessions where there is one here.
 // Without a one-time prekey, which is good for one session only, it makes the second by itself.
 func (s *signal) bundle(sender types.JID) *prekey.Bundle {
-	if len(s.preKeys) == 0 || slices.Contains(s.own[:], sender.User) {
-		return prekey.NewBundle(s.registrationID, s.deviceID, optional.NewEmptyUint32(), s.signedID,
-			nil, s.signedKey, s.signature, s.identity)
+	oneTimeID, oneTimeKey := optional.NewEmptyUint32(), ecc.ECPublicKeyable(nil)
+	if len(s.preKeys) > 0 && !slices.Contains(s.own[:], sender.User) {
+		oneTimeID, oneTimeKey = optional.NewOptionalUint32(s.preKeys[0].id), s.preKeys[0].key
+		s.preKeys = s.preKeys[1:]
 	}
-	oneTime := s.preKeys[0]
-	s.preKeys = s.preKeys[1:]
-	return prekey.NewBundle(s.registrationID, s.deviceID, optional.NewOptionalUint32(oneTime.id), s.signedID,
-		oneTime.key, s.signedKey, s.signature, s.identity)
+	client := s.client
+	return prekey.NewBundle(client.registration, client.device, oneTimeID, client.signedID, oneTimeKey,
+		ecc.NewDjbECPublicKey(client.signed), client.signature, identity.NewKey(ecc.NewDjbECPublicKey(client.identity)))
 }

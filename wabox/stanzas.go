@@ -32,8 +32,10 @@ func (a *Account) handle(ctx context.Context, c *conn, node *waBinary.Node) {
 			return
 		}
 		a.acknowledged("message", id)
+		a.confirmed(node)
 		_ = c.write(ackTo(node, ""))
 	case "message":
+		a.send(node)
 		_ = c.write(ackTo(node, ""))
 	}
 }
@@ -57,9 +59,12 @@ func (a *Account) answer(id string, iq *waBinary.Node) waBinary.Node {
 		}
 	case namespace == "w:m" && query.Tag == "media_conn":
 		result.Content = []waBinary.Node{a.box.cdn.mediaConn()}
-	case namespace == "w:g2" && query.Tag == "query":
-		jid, _ := iq.Attrs["to"].(types.JID)
-		if info, ok := a.groupInfo(jid); ok {
+	case namespace == "encrypt" && query.Tag == "key":
+		result.Content = []waBinary.Node{a.preKeys(query)}
+	case namespace == "usync" && query.Tag == "usync":
+		result.Content = []waBinary.Node{a.usync(query)}
+	case namespace == "w:g2" && (query.Tag == "query" || query.Tag == "participating"):
+		if info, ok := a.groupQuery(iq); ok {
 			result.Content = []waBinary.Node{info}
 		} else {
 			result.Attrs["type"] = "error"
@@ -105,7 +110,7 @@ func ackTo(node *waBinary.Node, code string) waBinary.Node {
 // success is the first node after a good login.
 func success(a *Account) waBinary.Node {
 	return waBinary.Node{Tag: "success", Attrs: waBinary.Attrs{
-		"t": time.Now().Unix(), "lid": a.lid, "location": location,
+		"t": time.Now().Unix(), "lid": a.linked.Load().lid, "location": location,
 	}}
 }
 

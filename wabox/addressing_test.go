@@ -1,0 +1,226 @@
+package wabox_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/whatsmeow-plugins/reupload/wabox"
+	"go.mau.fi/whatsmeow"
+	waBinary "go.mau.fi/whatsmeow/binary"
+	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/proto/waMmsRetry"
+	"go.mau.fi/whatsmeow/types"
+	"go.mau.fi/whatsmeow/types/events"
+	"google.golang.org/protobuf/proto"
+)
+
+var (
+	anna    = types.NewJID("491701111111", types.DefaultUserServer)
+	annaLID = types.NewJID("200000000000001", types.HiddenUserServer)
+	annaPad = types.NewADJID(anna.User, 0, 7)
+	bert    = types.NewJID("491702222222", types.DefaultUserServer)
+	bertLID = types.NewJID("200000000000002", types.HiddenUserServer)
+
+	numbers = types.NewJID("120363000000000001", types.GroupServer) // a group that is addressed by phone numbers
+	lids    = types.NewJID("120363000000000002", types.GroupServer) // and one by LIDs
+)
+
+// mismatched is what the phones of these tests answer to requests that are wrong.
+const mismatched waMmsRetry.MediaRetryNotification_ResultType = 17
+
+// A form is how a request names its message.
+type form struct {
+	to, chat, participant types.JID
+	fromMe                bool
+}
+
+// ask requests a file under a form, and returns what came of it.
+func (b *bot) ask(t *testing.T, id types.MessageID, mediaKey []byte, f form) waMmsRetry.MediaRetryNotification_ResultType {
+	t.Helper()
+	b.request(t, id, mediaKey, f)
+	answer, err := whatsmeow.DecryptMediaRetryNotification(next[*events.MediaRetry](t, b), mediaKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.GetResult()
+}
+
+// request sends a request under a form. whatsmeow encrypts it, in one that the server drops.
+func (b *bot) request(t *testing.T, id types.MessageID, mediaKey []byte, f form) wabox.Request {
+	t.Helper()
+	count := b.account.RequestCount()
+	b.account.OnReceipt(func(wabox.Request) bool { return true })
+	if err := b.SendMediaRetryReceipt(t.Context(), &types.MessageInfo{ID: id}, mediaKey); err != nil {
+		t.Fatal(err)
+	}
+	requests, err := b.account.WaitRequests(withPatience(t), count+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.account.OnReceipt(nil)
+	if f.to.IsEmpty() {
+		f.to = b.account.PN
+	}
+	rmr := waBinary.Attrs{"jid": f.chat, "from_me": f.fromMe}
+	if !f.participant.IsEmpty() {
+		rmr["participant"] = f.participant
+	}
+	//lint:ignore SA1019 there is no other way to send a request that is wrong
+	if err := b.DangerousInternals().SendNode(t.Context(), waBinary.Node{
+		Tag: "receipt", Attrs: waBinary.Attrs{"id": id, "to": f.to, "type": "server-error"},
+		Content: []waBinary.Node{requests[count].Node.GetChildByTag("encrypt"), {Tag: "rmr", Attrs: rmr}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if requests, err = b.account.WaitRequests(withPatience(t), count+2); err != nil {
+		t.Fatal(err)
+	}
+	return requests[count+1]
+}
+
+func TestStrict(t *testing.T) {
+	t.Parallel()
+	box := newBox(t)
+	b := login(t, box.NewAccount())
+	own, ownLID := b.account.PN, b.account.LID
+	ownDevice := types.NewADJID(own.User, 0, 3)
+	status, list := types.StatusBroadcastJID, types.NewJID("1700000000", types.BroadcastServer)
+	box.Link(bertLID, bert)
+	b.account.Group(lids, types.AddressingModeLID, ownLID, annaLID)
+	b.account.Mismatch(func(wabox.Request) []wabox.Answer { return []wabox.Answer{{Result: mismatched}} })
+	tests := []struct {
+		name  string
+		in    wabox.Incoming
+		right []form
+		wrong []form
+	}{
+		{
+			"one-to-one", wabox.Incoming{From: annaPad, Alt: annaLID},
+			[]form{{chat: anna}, {chat: annaLID}, {chat: anna, to: ownLID}},
+			[]form{
+				{chat: anna, to: ownDevice}, {chat: anna, to: anna}, {chat: bert}, {chat: bertLID}, {chat: annaPad},
+				{chat: anna, fromMe: true}, {chat: anna, participant: anna}, {},
+			},
+		}, {
+			"one-to-one by LID, linked", wabox.Incoming{From: bertLID},
+			[]form{{chat: bert}, {chat: bertLID}}, []form{{chat: anna}},
+		}, {
+			"from me", wabox.Incoming{FromMe: true, Chat: anna},
+			[]form{{chat: anna, fromMe: true}, {chat: annaLID, fromMe: true}},
+			[]form{{chat: anna}, {chat: own, fromMe: true}},
+		}, {
+			"from me, with the other address", wabox.Incoming{FromMe: true, Chat: types.NewJID("491703333333", types.DefaultUserServer), Alt: types.NewJID("200000000000003", types.HiddenUserServer)},
+			[]form{{chat: types.NewJID("200000000000003", types.HiddenUserServer), fromMe: true}}, []form{{chat: anna, fromMe: true}},
+		}, {
+			"from me to me", wabox.Incoming{FromMe: true},
+			[]form{{chat: own, fromMe: true}, {chat: ownLID, fromMe: true}}, []form{{chat: own}},
+		}, {
+			"group", wabox.Incoming{From: annaPad, Chat: numbers},
+			[]form{{chat: numbers, participant: anna}, {chat: numbers, participant: annaLID}},
+			[]form{
+				{chat: numbers}, {chat: lids, participant: anna}, {chat: numbers, participant: bert}, {chat: anna},
+				{chat: numbers, participant: annaPad}, {chat: numbers, participant: anna, fromMe: true},
+			},
+		}, {
+			"group by LID", wabox.Incoming{From: annaLID, Chat: numbers},
+			[]form{{chat: numbers, participant: annaLID}}, []form{{chat: numbers, participant: anna}},
+		}, {
+			"group that has become one by LID", wabox.Incoming{From: anna, Chat: lids},
+			[]form{{chat: lids, participant: annaLID}}, []form{{chat: lids, participant: anna}},
+		}, {
+			"from me in a group", wabox.Incoming{FromMe: true, Chat: numbers},
+			[]form{{chat: numbers, participant: own, fromMe: true}, {chat: numbers, participant: ownLID, fromMe: true}},
+			[]form{{chat: numbers, fromMe: true}, {chat: numbers, participant: own}},
+		}, {
+			"broadcast list", wabox.Incoming{From: anna, Chat: list},
+			[]form{{chat: list, participant: anna}, {chat: list, participant: annaLID}}, []form{{chat: list}, {chat: anna}},
+		}, {
+			"status by LID", wabox.Incoming{From: annaLID, Chat: status},
+			[]form{{chat: status, participant: anna}, {chat: status, participant: annaLID}}, []form{{chat: status}},
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			media := box.Upload([]byte(test.name), whatsmeow.MediaImage)
+			id := b.account.KnowsMessage(test.in, &waE2E.Message{ImageMessage: media.Image()})
+			for _, f := range test.right {
+				if got := b.ask(t, id, media.MediaKey, f); got != wabox.Success {
+					t.Errorf("%+v is right, got %v: %s", f, got, lastWrong(b))
+				}
+			}
+			for _, f := range test.wrong {
+				if got := b.ask(t, id, media.MediaKey, f); got != mismatched || lastWrong(b) == "" {
+					t.Errorf("%+v is wrong, got %v", f, got)
+				}
+			}
+		})
+	}
+}
+
+func lastWrong(b *bot) string {
+	requests := b.account.Requests()
+	return requests[len(requests)-1].Wrong
+}
+
+// What a real phone does about a request that it cannot match.
+func TestMismatch(t *testing.T) {
+	t.Parallel()
+	box := newBox(t)
+	b := login(t, box.NewAccount())
+	media := box.Upload([]byte("picture"), whatsmeow.MediaImage)
+	evt := received(t, b, media, wabox.Incoming{From: annaLID, Alt: anna, Chat: lids})
+	id, key := evt.Info.ID, media.MediaKey
+	acks := make(chan string, 10)
+	box.OnEvent(func(evt wabox.Event) {
+		if evt.What == wabox.NodeOut && evt.Node.Tag == "ack" && evt.Node.Attrs["type"] == "server-error" {
+			acks <- evt.Node.AttrGetter().OptionalString("error")
+		}
+	})
+	silent := func(f form) {
+		t.Helper()
+		b.request(t, id, key, f)
+		if code := <-acks; code != "" {
+			t.Errorf("the server refused it, with %s", code)
+		}
+		time.Sleep(20 * time.Millisecond)
+		for len(b.events) > 0 {
+			if evt, ok := (<-b.events).(*events.MediaRetry); ok {
+				t.Errorf("got %+v", evt)
+			}
+		}
+	}
+	// A script is for requests that are right.
+	b.account.Script(id, wabox.Answer{Result: wabox.NotFound}, wabox.Answer{Result: wabox.Success})
+	silent(form{chat: numbers, participant: annaLID})
+	silent(form{chat: lids, participant: annaLID, fromMe: true})
+	b.request(t, id, key, form{chat: lids, participant: anna})
+	if evt := next[*events.MediaRetry](t, b); evt.Error == nil || evt.Error.Code != 2 {
+		t.Errorf("a number in a group by LID: got %+v", evt)
+	}
+	if got := b.ask(t, id, key, form{chat: lids, participant: annaLID}); got != wabox.NotFound {
+		t.Errorf("the first right request got %v", got)
+	}
+
+	b.account.Mismatch(func(r wabox.Request) []wabox.Answer {
+		if !strings.Contains(r.Wrong, "chat") {
+			t.Errorf("it is wrong because of %q", r.Wrong)
+		}
+		return []wabox.Answer{{ErrorCode: proto.String("2")}}
+	})
+	b.request(t, id, key, form{chat: numbers, participant: annaLID})
+	if evt := next[*events.MediaRetry](t, b); evt.Error == nil || evt.Error.Code != 2 {
+		t.Errorf("got %+v", evt)
+	}
+
+	b.account.Strict(false)
+	if got := b.ask(t, id, key, form{chat: numbers}); got != wabox.Success || lastWrong(b) == "" {
+		t.Errorf("a phone that is not strict answered %v", got)
+	}
+	b.account.Strict(true)
+	b.account.Mismatch(nil)
+	for len(acks) > 0 {
+		<-acks
+	}
+	silent(form{chat: numbers})
+}
