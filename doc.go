@@ -14,24 +14,32 @@
 //
 // Media that arrives while the plugin is registered is remembered: messages, history syncs, the media that a message quotes.
 // So downloads inside an event handler, of a quoted picture, of a history sync, to a file or many at once need nothing.
-// A bot that downloads what came before, from a database of its own, says which message it is about: with [WithMessage],
-// [Plugin.Download], [Plugin.DownloadToFile] or [Plugin.Remember]. With a persistent [Index], such as package sqlindex has,
-// it does not even need that. [Plugin.RequestReupload] asks without a download.
+// A bot that downloads what came before keeps a persistent [Index], such as package sqlindex has. One that has messages in a
+// database of its own sets Options.Lookup, or says which message a download is about: with [WithMessage], [WithRequest],
+// [Plugin.Download], [Plugin.DownloadToFile] or [Plugin.Remember]. [Plugin.RequestReupload] asks without a download, and
+// [Plugin.RequestAll] for many files at once.
 //
 // # What is guaranteed
 //
 // The phone is asked only for what a download has shown to be expired: 404, 410, or a 403 that says that the URL has expired.
 // Any number of callers share one request. What cannot be healed fails as it would without the plugin, with whatsmeow's error
 // and the CDN's response; [Cause] tells why it was not healed. An answer that comes late is used by the next download.
-// A phone that has refused, or does not answer, is not asked for the same message again for a while.
 // Media keys, decrypted answers and URL queries never reach a log or an error.
+//
+// # How often the phone is asked
+//
+// A phone that has refused is not asked for the same file again for Options.RefusalPause, and one that was silent for
+// Options.SilencePause, doubling; the index keeps that over a restart. After three time-outs in a row the phone counts as silent: one
+// request a minute tries whether it is back, and others fail at once with [ErrPhoneSilent]. Downloads under [WithBackfill] give way
+// to others, and those under [WithoutAsking] do not ask.
 //
 // # Inside event handlers
 //
 // whatsmeow runs event handlers on one queue, behind which the phone's answer waits. The plugin therefore reads it before it is
 // queued, from whatsmeow's receive logger. That is a private field; where it cannot be used, because whatsmeow has
-// changed or Register came after Connect, a download inside a handler fails at once with [ErrHandlerBlocked] as its cause, and
-// heals the next time. The log says so once.
+// changed or Register came after Connect, a download inside a handler fails with [ErrHandlerBlocked] as its cause, and
+// heals the next time. [Plugin.Degraded] and the log say so. A handler waits for Options.HandlerTimeout at the most, since the bot's
+// next message waits behind it; a bot that handles messages in goroutines waits for nothing.
 //
 // # Protocol
 //
