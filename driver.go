@@ -23,7 +23,8 @@ type driver struct {
 	ctx     context.Context // ends with the flight
 	cancel  context.CancelFunc
 
-	callers int         // guarded by pending.mu, as are the next two
+	callers int         // guarded by pending.mu, as are the next three
+	begun   bool        // it was lined up
 	onWire  bool        // a request was sent, by us or by the bot
 	chats   []types.JID // the ways in which an answer can name the chat
 
@@ -51,7 +52,7 @@ func newDriver(p *pending, q question, c retryCipher) *driver {
 	return d
 }
 
-// begin lines the flight up: no other one under its message id is on the wire.
+// begin lines the flight up, once: no other one under its message id is on the wire.
 func (d *driver) begin() {
 	p := d.pending
 	if at := p.ledger.botAsked(d.key.id); !at.IsZero() && time.Since(at) < p.timeout {
@@ -266,9 +267,7 @@ func (d *driver) land(r reading) {
 	}
 	asked, keep, isNews := p.end(d, r)
 	p.queue.leave(d.place)
-	if next := p.first(d.key.id); next != nil {
-		next.begin()
-	}
+	p.beginNext(d.key.id)
 	go func() {
 		defer p.flying.Done()
 		d.busy.Wait() // what was sent is stored before how it ended

@@ -76,9 +76,7 @@ func (p *pending) ask(ctx context.Context, q question) (Result, error) {
 	if d == nil {
 		return done.result, done.err
 	}
-	if p.first(q.key.id) == d {
-		d.begin()
-	}
+	p.beginNext(q.key.id)
 	return p.await(ctx, d, q)
 }
 
@@ -147,14 +145,17 @@ func (p *pending) knows(key identity, since time.Time) bool {
 	return ended || slices.ContainsFunc(p.drivers[key.id], func(d *driver) bool { return d.key == key })
 }
 
-// first returns the driver of a message id that may be on the wire, or nil.
-func (p *pending) first(id types.MessageID) *driver {
+// beginNext begins the flight that may now be on the wire under a message id, if there is one and it has not begun.
+func (p *pending) beginNext(id types.MessageID) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.drivers[id]) == 0 {
-		return nil
+	drivers := p.drivers[id]
+	if len(drivers) == 0 || drivers[0].begun {
+		p.mu.Unlock()
+		return
 	}
-	return p.drivers[id][0]
+	drivers[0].begun = true
+	p.mu.Unlock()
+	drivers[0].begin()
 }
 
 // leave gives a caller's place up.
