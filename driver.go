@@ -23,8 +23,9 @@ type driver struct {
 	ctx     context.Context // ends with the flight
 	cancel  context.CancelFunc
 
-	callers int         // guarded by pending.mu, as are the next three
+	callers int         // guarded by pending.mu, as are the next four
 	begun   bool        // it was lined up
+	settled bool        // the ledger knows how it has ended
 	onWire  bool        // a request was sent, by us or by the bot
 	chats   []types.JID // the ways in which an answer can name the chat
 
@@ -251,11 +252,18 @@ func (d *driver) nameForms() {
 	}
 }
 
-// noteSent remembers that the phone was asked. If the process ends before there is an answer, the next one knows.
+// noteSent remembers that the phone was asked. If the process ends before there is an answer, the next one knows. An answer can
+// come before the send has returned: then there is nothing to remember any more.
 func (d *driver) noteSent() {
-	e := d.entry
-	e.Asked = d.pending.ledger.sent(d.key, e.Asked)
-	d.pending.store(e)
+	p, e := d.pending, d.entry
+	p.mu.Lock()
+	if d.settled {
+		p.mu.Unlock()
+		return
+	}
+	e.Asked = p.ledger.sent(d.key, e.Asked)
+	p.mu.Unlock()
+	p.store(e)
 }
 
 // land ends the flight: it tells the callers and lets the next one go, and then keeps what was found out.

@@ -778,6 +778,29 @@ func TestSendThatHangs(t *testing.T) {
 	})
 }
 
+// An answer can come before the send returns that it is the answer to. How the request ended stands then.
+func TestAnswerComesBeforeSendReturns(t *testing.T) {
+	onStage(t, func(s *stage) {
+		q := asking(file(1))
+		pass(time.Second)
+		s.line.writing = func(context.Context) error { time.Sleep(time.Second); return nil }
+		s.line.deaf = true
+		c := s.ask(q)
+		s.finds(file(1), "/new")
+		c.heals("/new")
+		pass(2 * time.Second)
+		e := file(1)
+		s.ledger.recall(q.key, &e)
+		if e.DirectPath != "/new" || e.Asked.Outcome != OutcomeFound {
+			s.Errorf("what is known is %+v", e.Asked)
+		}
+		if s.ledger.isOwn(e.MessageID) {
+			s.Error("the request waits for an answer, it says")
+		}
+		s.outcomes(OutcomeFound)
+	})
+}
+
 // That the phone was asked is stored before how that ended, however slow the store is.
 func TestStoreKeepsTheOrder(t *testing.T) {
 	onStage(t, func(s *stage) {

@@ -174,6 +174,7 @@ func (p *pending) end(d *driver, r reading) (asked Asked, keep, isNews bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	asked, keep, isNews = p.ledger.settle(d.key, d.entry, r, false)
+	d.settled = keep
 	id := d.key.id
 	p.drivers[id] = slices.DeleteFunc(p.drivers[id], func(other *driver) bool { return other == d })
 	if len(p.drivers[id]) == 0 {
