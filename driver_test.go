@@ -476,6 +476,20 @@ func TestCallersLeave(t *testing.T) {
 	})
 }
 
+// Who joins a flight in the moment in which its last caller leaves is not told that nobody waits.
+func TestCallerJoinsWhenTheLastOneLeaves(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.queue.places = 1
+		s.ask(asking(file(1)))
+		c := s.ask(asking(file(2)))
+		s.driver(file(2)).happen(event{what: abandoned})
+		c.waits()
+		s.finds(file(1), "/first")
+		s.finds(file(2), "/second")
+		c.heals("/second")
+	})
+}
+
 func TestQuestionAboutWhatHasJustEnded(t *testing.T) {
 	onStage(t, func(s *stage) {
 		pass(time.Second)

@@ -53,6 +53,10 @@ type question struct {
 	patience func() (time.Duration, error)
 }
 
+// asksAgain reports whether a flight has ended for a reason that is another caller's, before anything was sent: its last caller
+// had left in the moment in which this one came.
+func (q question) asksAgain(err error) bool { return err == errNobodyWaits }
+
 // promptAnswer is how long a caller waits for the phone before it sees whether it can wait at all, which takes longer than some
 // answers.
 const promptAnswer = 50 * time.Millisecond
@@ -90,6 +94,9 @@ func (p *pending) await(ctx context.Context, d *driver, q question) (Result, err
 	for {
 		select {
 		case <-d.done:
+			if q.asksAgain(d.outcome.err) {
+				return p.ask(ctx, q)
+			}
 			return d.outcome.result, d.outcome.err
 		case <-ctx.Done():
 			p.leave(d)
