@@ -29,8 +29,9 @@ type driver struct {
 	onWire  bool        // a request was sent, by us or by the bot
 	chats   []types.JID // the ways in which an answer can name the chat
 
-	mu                          sync.Mutex // guards the flight and the next line
+	mu                          sync.Mutex // guards the flight and the next two lines
 	flight                      flight
+	hurries                     bool // a live caller waits, and there is a deadline before it is sent
 	deadline, form, grace, look alarm
 
 	forms   []address      // set before the first form is sent
@@ -45,12 +46,18 @@ func newDriver(p *pending, q question, c retryCipher) *driver {
 	d := &driver{pending: p, entry: q.entry, key: q.key, cipher: c, callers: 1, done: make(chan struct{})}
 	d.ctx, d.cancel = context.WithCancel(p.root)
 	d.place = &ticket{lane: q.lane, call: d.placed}
-	if q.lane == live { // backfill has all the time there is
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.alarm(&d.deadline, p.timeout, deadline)
-	}
 	return d
+}
+
+// hurry makes sure that a live caller does not wait as backfill does, which has all the time there is.
+func (d *driver) hurry() {
+	d.mu.Lock()
+	if d.flight.phase == queued && !d.hurries {
+		d.hurries = true
+		d.alarm(&d.deadline, d.pending.timeout, deadline)
+	}
+	d.mu.Unlock()
+	d.pending.queue.hurry(d.place)
 }
 
 // begin lines the flight up, once: no other one under its message id is on the wire.

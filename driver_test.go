@@ -741,6 +741,54 @@ func TestTimeInTheQueueIsNotThePhones(t *testing.T) {
 	})
 }
 
+// Somebody waits for a file that the backfill asks for: it goes before all others, and not for longer than Timeout.
+func TestLiveCallerJoinsBackfill(t *testing.T) {
+	slowly := func(e Entry) question {
+		q := asking(e)
+		q.lane = backfill
+		return q
+	}
+	t.Run("and goes first", func(t *testing.T) {
+		onStage(t, func(s *stage) {
+			s.ask(slowly(file(1)))
+			a, b := s.ask(slowly(file(2))), s.ask(slowly(file(3)))
+			c := s.ask(asking(file(3)))
+			s.sent("0@0s", "0@0s")
+			s.finds(file(3), "/new")
+			b.heals("/new")
+			c.heals("/new")
+			a.waits()
+		})
+	})
+	t.Run("and is told when the phone is silent", func(t *testing.T) {
+		onStage(t, func(s *stage) {
+			for range silentAfter {
+				s.queue.timedOut()
+			}
+			a := s.ask(slowly(file(1)))
+			s.ask(asking(file(1))).endsAfter(0, ErrPhoneSilent)
+			a.waits() // for the phone to come back
+			pass(probePause)
+			s.finds(file(1), "/new")
+			a.heals("/new")
+		})
+	})
+	t.Run("and is told when there is no place", func(t *testing.T) {
+		onStage(t, func(s *stage) {
+			s.queue.places = 1
+			others := &ticket{call: func(error) {}}
+			s.queue.enter(others)
+			a := s.ask(slowly(file(1)))
+			pass(time.Minute)
+			s.ask(asking(file(1))).endsAfter(stageTimeout, ErrBusy)
+			a.waits()
+			s.queue.leave(others)
+			s.finds(file(1), "/new")
+			a.heals("/new")
+		})
+	})
+}
+
 // A send can hang, while whatsmeow dials or asks for the group. The flight ends in time all the same.
 func TestSendThatHangs(t *testing.T) {
 	hang := func(ctx context.Context) error { time.Sleep(time.Hour); return ctx.Err() }

@@ -54,8 +54,10 @@ type question struct {
 }
 
 // asksAgain reports whether a flight has ended for a reason that is another caller's, before anything was sent: its last caller
-// had left in the moment in which this one came.
-func (q question) asksAgain(err error) bool { return err == errNobodyWaits }
+// had left in the moment in which this one came, or was in a hurry.
+func (q question) asksAgain(err error) bool {
+	return err == errNobodyWaits || q.lane == backfill && (err == ErrPhoneSilent || err == ErrBusy)
+}
 
 // promptAnswer is how long a caller waits for the phone before it sees whether it can wait at all, which takes longer than some
 // answers.
@@ -79,6 +81,9 @@ func (p *pending) ask(ctx context.Context, q question) (Result, error) {
 	}
 	if d == nil {
 		return done.result, done.err
+	}
+	if q.lane == live {
+		d.hurry()
 	}
 	p.beginNext(q.key.id)
 	return p.await(ctx, d, q)

@@ -52,6 +52,20 @@ func (q *queue) enter(t *ticket) {
 	q.change(func() { q.lines[t.lane] = append(q.lines[t.lane], t) })
 }
 
+// hurry moves a ticket that waits, or is about to, from backfill to the live ones.
+func (q *queue) hurry(t *ticket) {
+	q.change(func() {
+		if t.lane == live || t.taken {
+			return
+		}
+		t.lane = live
+		if i := slices.Index(q.lines[backfill], t); i >= 0 {
+			q.lines[backfill] = slices.Delete(q.lines[backfill], i, i+1)
+			q.lines[live] = append(q.lines[live], t)
+		}
+	})
+}
+
 // leave gives a place up, wherever in the queue it is.
 func (q *queue) leave(t *ticket) {
 	q.change(func() {

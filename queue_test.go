@@ -160,6 +160,22 @@ func TestBackfillKeepsItsPace(t *testing.T) {
 	})
 }
 
+func TestBackfillThatHurries(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		d := newDesk(t, 2, time.Second)
+		d.enter("B1", "B2", "B3")
+		d.calls("B1")
+		d.queue.hurry(d.tickets["B3"])
+		d.calls("B3")
+		d.queue.hurry(d.tickets["B1"]) // has its place already
+		d.leave("B1")
+		pass(time.Second)
+		d.calls("B2")
+		d.leave("B3", "B2")
+		d.isEmpty()
+	})
+}
+
 // Backfill that waits for a place as well as for its pace is not forgotten.
 func TestBackfillGoesOnWhenThereIsAPlace(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
