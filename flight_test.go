@@ -49,7 +49,7 @@ func describeEvents(events []event) string {
 func TestFlightOverAllSequences(t *testing.T) {
 	t.Parallel()
 	length := 6
-	if testing.Short() {
+	if testing.Short() || raceDetector { // which takes thirty times as long
 		length = 5
 	}
 	all := everything()
@@ -80,8 +80,6 @@ func TestFlightOverAllSequences(t *testing.T) {
 type history struct {
 	ended     bool
 	onTheWire [2]bool // a receipt of the form was sent, and no loss has come since
-	refusals  int
-	pathSeen  bool
 }
 
 func (h *history) check(before, after *flight, e event, a actions) error {
