@@ -104,6 +104,9 @@ func (d *driver) step(e event) bool {
 	if takesOff {
 		d.takeOff()
 	}
+	if before == queued && after == acked { // the bot's own request waits for the phone, and ours needs no place
+		d.pending.queue.leave(d.place)
+	}
 	if a.send {
 		go d.send(form)
 	} else if watches {

@@ -677,6 +677,25 @@ func TestAskedByTheBot(t *testing.T) {
 			s.sent("0@0s")
 		})
 	})
+	t.Run("for one that waits for a place", func(t *testing.T) {
+		onStage(t, func(s *stage) {
+			s.queue.places = 1
+			s.ask(asking(file(1)))
+			c := s.ask(asking(file(2)))
+			pass(time.Second)
+			s.acks(file(2))
+			for range silentAfter {
+				s.queue.timedOut()
+			}
+			c.waits() // its request is on the wire
+			s.finds(file(1), "/first")
+			if s.queue.taken != 0 {
+				s.Error("it takes a place now")
+			}
+			s.finds(file(2), "/new")
+			c.heals("/new")
+		})
+	})
 	t.Run("or it was us", func(t *testing.T) {
 		onStage(t, func(s *stage) {
 			s.ask(asking(file(1))).ends(errNoAck)

@@ -227,6 +227,8 @@ func (s *stage) logsIn() {
 func (s *stage) sent(want ...string) {
 	s.Helper()
 	synctest.Wait()
+	s.line.mu.Lock()
+	defer s.line.mu.Unlock()
 	var got []string
 	for _, sending := range s.line.sendings {
 		got = append(got, fmt.Sprintf("%d@%s", sending.form, sending.at.Sub(s.began)))
