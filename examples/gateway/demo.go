@@ -84,7 +84,8 @@ type stage struct {
 	phones map[string]*wabox.Account
 	a, b   string
 	files  map[file]*wabox.Media
-	base   string // the URL of the gateway that runs now
+	g      *gateway // that runs now
+	base   string   // its URL
 
 	mu  sync.Mutex
 	out io.Writer
@@ -312,7 +313,7 @@ func (s *stage) withGateway(ctx context.Context, f func(context.Context) error) 
 	if err != nil {
 		return err
 	}
-	s.base = "http://" + listener.Addr().String()
+	s.g, s.base = g, "http://"+listener.Addr().String()
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- g.serve(running, listener) }()

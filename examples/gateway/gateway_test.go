@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -273,64 +272,6 @@ func testComesAgain(t *testing.T, s *stage) {
 	s.phones[s.a].Cut()
 	if got := s.waitStored(t, "AGAIN"); got.status != http.StatusOK || string(got.body) != "again" {
 		t.Errorf("got %s", got)
-	}
-}
-
-func testAccounts(t *testing.T, s *stage) {
-	resp, err := http.Get(s.base + "/accounts")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var list struct{ Accounts []accountState }
-	if err = json.NewDecoder(resp.Body).Decode(&list); err != nil || len(list.Accounts) != 2 || !list.Accounts[0].Connected {
-		t.Errorf("got %v, %v", list, err)
-	}
-	for _, c := range []struct {
-		body, site string
-		want       int
-	}{
-		{`{"phone": "+` + s.a + `"}`, "", http.StatusConflict},
-		{`{"phone": "0170 1234567"}`, "", http.StatusBadRequest},
-		{`{"phone": ""}`, "", http.StatusBadRequest},
-		{`phone`, "", http.StatusBadRequest},
-		{`{"phone": "+491701234567"}`, "cross-site", http.StatusForbidden},
-	} {
-		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, s.base+"/accounts", strings.NewReader(c.body))
-		req.Header.Set("Sec-Fetch-Site", c.site)
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		if resp.StatusCode != c.want {
-			t.Errorf("%s: got %d, want %d", c.body, resp.StatusCode, c.want)
-		}
-	}
-}
-
-// testLoggedOut must be the last one.
-func testLoggedOut(t *testing.T, s *stage) {
-	media := s.upload("later")
-	s.deliver(t, "LATER", &waE2E.Message{ImageMessage: media.Image()})
-	s.waitStored(t, "LATER")
-	s.box.Expire(media)
-	s.phones[s.a].Logout()
-	for {
-		got, err := s.get(t.Context(), s.a, sender.String(), "LATER")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got.status == http.StatusServiceUnavailable {
-			if !strings.Contains(string(got.body), `"retry":false`) {
-				t.Errorf("got %s", got)
-			}
-			return
-		}
-		if got.status != http.StatusOK { // it was faster than the logout
-			t.Fatalf("got %s", got)
-		}
-		s.box.Expire(media)
 	}
 }
 

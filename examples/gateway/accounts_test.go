@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.mau.fi/whatsmeow"
+	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/store"
+	waLog "go.mau.fi/whatsmeow/util/log"
+)
+
+func testAccounts(t *testing.T, s *stage) {
+	for _, phone := range []string{s.a, s.b} {
+		s.waitState(t, accountState{phone, true, true})
+	}
+	for _, c := range []struct {
+		body, site string
+		want       int
+	}{
+		{`{"phone": "+` + s.a + `"}`, "", http.StatusConflict},
+		{`{"phone": "0170 1234567"}`, "", http.StatusBadRequest},
+		{`{"phone": ""}`, "", http.StatusBadRequest},
+		{`phone`, "", http.StatusBadRequest},
+		{`{"phone": "+491701234567"}`, "cross-site", http.StatusForbidden},
+	} {
+		if got := s.post(t, c.body, c.site); got != c.want {
+			t.Errorf("%s: got %d, want %d", c.body, got, c.want)
+		}
+	}
+}
+
+// testLoggedOut must be the last one.
+func testLoggedOut(t *testing.T, s *stage) {
+	media := s.upload("later")
+	s.deliver(t, "LATER", &waE2E.Message{ImageMessage: media.Image()})
+	s.waitStored(t, "LATER")
+	s.box.Expire(media)
+	s.phones[s.a].Logout()
+	for {
+		got, err := s.get(t.Context(), s.a, sender.String(), "LATER")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.status == http.StatusServiceUnavailable {
+			if !strings.Contains(string(got.body), `"retry":false`) {
+				t.Errorf("got %s", got)
+			}
+			return
+		}
+		if got.status != http.StatusOK { // it was faster than the logout
+			t.Fatalf("got %s", got)
+		}
+		s.box.Expire(media)
+	}
+}
+
+// TestUnlinkedWhileAway unlinks an account whose connection is broken, so that only the next login is refused.
+func TestUnlinkedWhileAway(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	err := s.withGateway(t.Context(), func(context.Context) error {
+		s.waitState(t, accountState{s.a, true, true})
+		phone := s.phones[s.a]
+		phone.Offline(true)
+		s.waitState(t, accountState{s.a, true, false})
+		phone.Logout()
+		phone.Offline(false)
+		s.waitState(t, accountState{s.a, false, false})
+
+		if got := s.post(t, `{"phone": "`+s.a+`"}`, ""); got == http.StatusConflict {
+			t.Error("it is still said to be linked")
+		}
+		s.relink(t)
+		s.waitState(t, accountState{s.a, true, true})
+		media := s.upload("linked again")
+		s.deliver(t, "AGAIN", &waE2E.Message{ImageMessage: media.Image()})
+		if got := s.waitStored(t, "AGAIN"); string(got.body) != "linked again" {
+			t.Errorf("got %s", got)
+		}
+		if got := s.post(t, `{"phone": "`+s.a+`"}`, ""); got != http.StatusConflict {
+			t.Errorf("it is linked again, and POST gets %d", got)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// relink ends the linking of the first account as it would if the code was typed, with another device of the account. The box
+// knows nothing of codes.
+func (s *stage) relink(t *testing.T) {
+	t.Helper()
+	device := s.g.sessions.NewDevice()
+	id, lid := s.phones[s.a].PN, s.phones[s.a].LID
+	id.Device, lid.Device = 4, 4
+	device.ID, device.LID = &id, lid
+	s.phones[s.a] = s.box.Pair(device)
+	if err := device.Save(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	a, err := s.g.newAccount(device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err = a.client.Connect(); err != nil {
+		t.Fatal(err)
+	}
+	steps := make(chan whatsmeow.QRChannelItem, 1)
+	steps <- whatsmeow.QRChannelSuccess
+	s.g.finish(a, steps)
+}
+
+// TestConnectsInParallel has accounts that WhatsApp is slow to answer: none may wait for another.
+func TestConnectsInParallel(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	var dialing atomic.Int32
+	both := make(chan struct{})
+	s.cfg.newClient = func(device *store.Device, log waLog.Logger) *whatsmeow.Client {
+		client := whatsmeow.NewClient(device, log)
+		client.SetWebsocketHTTPClient(&http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			if dialing.Add(1) == 2 {
+				close(both)
+			}
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		})})
+		return client
+	}
+	start := time.Now()
+	g, err := open(t.Context(), s.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-both:
+	case <-time.After(10 * time.Second):
+		t.Error("the second account does not connect while the first one does")
+	}
+	for _, a := range g.list() {
+		if a.Connected {
+			t.Errorf("%s is said to be connected", a.Account)
+		}
+	}
+	g.close() // a connection that is slow to come up does not keep it
+	if took := time.Since(start); took > 2*closeTime {
+		t.Errorf("it took %v", took)
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// waitState waits until the list of accounts says something of one of them.
+func (s *stage) waitState(t *testing.T, want accountState) {
+	t.Helper()
+	var list struct{ Accounts []accountState }
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		resp, err := http.Get(s.base + "/accounts")
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = errors.Join(json.NewDecoder(resp.Body).Decode(&list), resp.Body.Close())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, got := range list.Accounts {
+			if got == want {
+				return
+			}
+		}
+	}
+	t.Fatalf("got %v, want %v", list.Accounts, want)
+}
+
+// post asks for a code.
+func (s *stage) post(t *testing.T, body, site string) (status int) {
+	t.Helper()
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, s.base+"/accounts", strings.NewReader(body))
+	req.Header.Set("Sec-Fetch-Site", site)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp.StatusCode
+}
