@@ -25,7 +25,7 @@ type account struct {
 
 // newAccount makes a client with reupload. All clients share the index.
 func (g *gateway) newAccount(device *store.Device) (*account, error) {
-	log := g.log.Sub("Client")
+	log := waLogger{g.log, "Client"}
 	a := new(account)
 	if g.cfg.newClient == nil {
 		a.client = whatsmeow.NewClient(device, log)
@@ -77,7 +77,7 @@ func (g *gateway) handle(a *account, rawEvt any) bool {
 	switch evt := rawEvt.(type) {
 	case *events.Message:
 		if err := g.messages.put(g.root, a.phone(), evt); err != nil {
-			g.log.Errorf("Message %s was not stored, and will come again: %v", evt.Info.ID, err)
+			g.log.Error("A message was not stored, and will come again", about(a, &evt.Info, "error", err)...)
 			return false
 		}
 	case *events.HistorySync:
@@ -91,12 +91,18 @@ func (g *gateway) handle(a *account, rawEvt any) bool {
 	case *events.LoggedOut:
 		a.unlinked.Store(true)
 		a.online.Store(false)
-		g.log.Errorf("%s was unlinked on its phone: %s; link it again with POST /accounts", a.phone(), evt.PermanentDisconnectDescription())
+		g.log.Error("An account was unlinked on its phone; link it again with POST /accounts",
+			"account", a.phone(), "reason", evt.PermanentDisconnectDescription())
 	case events.PermanentDisconnect:
 		a.online.Store(false)
-		g.log.Errorf("WhatsApp has ended the connection of %s for good: %s", a.phone(), evt.PermanentDisconnectDescription())
+		g.log.Error("WhatsApp has ended a connection for good", "account", a.phone(), "reason", evt.PermanentDisconnectDescription())
 	}
 	return true
+}
+
+// about returns what a log line says of a message.
+func about(a *account, info *types.MessageInfo, more ...any) []any {
+	return append([]any{"account", a.phone(), "chat", info.Chat.String(), "id", info.ID}, more...)
 }
 
 // storeHistory stores what was there before the account was linked. Most of that has expired.
@@ -112,7 +118,7 @@ func (g *gateway) storeHistory(a *account, evt *events.HistorySync) {
 				continue
 			}
 			if err = g.messages.put(g.root, a.phone(), msg); err != nil {
-				g.log.Errorf("Message %s of the history was not stored: %v", msg.Info.ID, err)
+				g.log.Error("A message of the history was not stored", about(a, &msg.Info, "error", err)...)
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"mime"
 	"net"
@@ -67,7 +68,7 @@ func demo(ctx context.Context, out io.Writer, dsn string) error {
 		return err
 	}
 	defer s.box.Close()
-	s.cfg = config{dsn: dsn, timeout: demoTimeout, log: logger{s, "gateway"}, newClient: s.newClient}
+	s.cfg = config{dsn: dsn, timeout: demoTimeout, log: slog.New(teller{s}), newClient: s.newClient}
 	if err := s.play(ctx); err != nil {
 		s.say("demo", "WRONG: %v", err)
 		return err
@@ -336,26 +337,32 @@ func (s *stage) say(who, format string, args ...any) {
 	fmt.Fprintf(s.out, "%-9s  %s\n", who, redact(fmt.Sprintf(format, args...)))
 }
 
-// A logger shows what the gateway and the plugins log. whatsmeow's own log is left out: the demo breaks a connection on purpose.
-type logger struct {
-	*stage
-	who string
-}
+// A teller is the log: it tells what the gateway and the plugins say. whatsmeow's own words are left out, as the demo breaks a
+// connection on purpose.
+type teller struct{ *stage }
 
-func (l logger) Debugf(string, ...any)             {}
-func (l logger) Infof(format string, args ...any)  { l.say(l.who, format, args...) }
-func (l logger) Warnf(format string, args ...any)  { l.say(l.who, "warning: "+format, args...) }
-func (l logger) Errorf(format string, args ...any) { l.say(l.who, "error: "+format, args...) }
-func (l logger) Sub(string) waLog.Logger           { return silent{l} }
+func (t teller) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
+func (t teller) WithAttrs([]slog.Attr) slog.Handler               { return t }
+func (t teller) WithGroup(string) slog.Handler                    { return t }
 
-type silent struct{ logger }
-
-func (silent) Infof(string, ...any)  {}
-func (silent) Warnf(string, ...any)  {}
-func (silent) Errorf(string, ...any) {}
-func (s silent) Sub(module string) waLog.Logger {
-	if module == "Reupload" {
-		return logger{s.stage, "plugin"}
+func (t teller) Handle(_ context.Context, record slog.Record) error {
+	who, line := "gateway", record.Message
+	record.Attrs(func(a slog.Attr) bool {
+		if a.Key == "module" {
+			who = a.Value.String()
+		} else {
+			line += fmt.Sprintf(" %s=%q", a.Key, a.Value)
+		}
+		return true
+	})
+	if record.Level > slog.LevelInfo {
+		line = strings.ToLower(record.Level.String()) + ": " + line
 	}
-	return s
+	switch who {
+	case "Client/Reupload":
+		t.say("plugin", "%s", line)
+	case "gateway":
+		t.say(who, "%s", line)
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -13,7 +14,6 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/store/sqlstore"
-	waLog "go.mau.fi/whatsmeow/util/log"
 
 	"github.com/whatsmeow-plugins/reupload"
 	"github.com/whatsmeow-plugins/reupload/sqlindex"
@@ -34,7 +34,7 @@ const closeTime = 5 * time.Second
 // A gateway has the accounts of one process. All methods can be called concurrently.
 type gateway struct {
 	cfg      config
-	log      waLog.Logger
+	log      *slog.Logger
 	db       *sql.DB
 	sessions *sqlstore.Container
 	index    reupload.Index // of all accounts: it keeps them apart
@@ -72,7 +72,7 @@ func open(ctx context.Context, cfg config) (_ *gateway, err error) {
 	if err = g.db.PingContext(ctx); err != nil {
 		return nil, fmt.Errorf("the database cannot be reached; check -dsn: %w", err)
 	}
-	g.sessions = sqlstore.NewWithDB(g.db, dialect, g.log.Sub("Store"))
+	g.sessions = sqlstore.NewWithDB(g.db, dialect, waLogger{g.log, "Store"})
 	if err = g.sessions.Upgrade(ctx); err != nil {
 		return nil, fmt.Errorf("whatsmeow's tables could not be created; check the rights of the database's user: %w", err)
 	}
@@ -111,7 +111,7 @@ func (g *gateway) connectAll(devices []*store.Device) error {
 			if g.running.Err() != nil {
 				a.client.Disconnect()
 			} else if err != nil { // not for want of a network, as that is tried again
-				g.log.Errorf("%s does not connect: %v", a.phone(), err)
+				g.log.Error("An account does not connect", "account", a.phone(), "error", err)
 			}
 		})
 	}
@@ -136,7 +136,7 @@ func (g *gateway) close() {
 	g.background.Wait()
 	if g.db != nil {
 		if err := g.db.Close(); err != nil {
-			g.log.Errorf("Closing the database: %v", err)
+			g.log.Error("The database was not closed", "error", err)
 		}
 	}
 }

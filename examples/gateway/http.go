@@ -5,9 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"mime"
-	"net"
 	"net/http"
 	"os"
 	"path"
@@ -22,32 +20,13 @@ import (
 	"github.com/whatsmeow-plugins/reupload"
 )
 
-// handler returns the endpoints. Web pages of others cannot use them through a browser on the same machine: neither by asking
-// across origins, nor by a name of their own that leads here.
+// handler returns the endpoints.
 func (g *gateway) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /accounts/{account}/chats/{chat}/messages/{id}/media", g.serveMedia)
 	mux.HandleFunc("GET /accounts", g.serveList)
 	mux.HandleFunc("POST /accounts", g.servePair)
-	return g.ownHostOnly(http.NewCrossOriginProtection().Handler(mux))
-}
-
-// ownHostOnly refuses what a browser asks for another site's page, and on a loopback address what is not addressed to one.
-func (g *gateway) ownHostOnly(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		local, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-		host, _, err := net.SplitHostPort(r.Host)
-		if err != nil {
-			host = r.Host
-		}
-		ip := net.ParseIP(strings.Trim(host, "[]"))
-		known := host == "localhost" || host == g.cfg.host || ip != nil && ip.IsLoopback()
-		if r.Header.Get("Sec-Fetch-Site") == "cross-site" || local != nil && local.IP.IsLoopback() && !known {
-			fail(w, failure{http.StatusForbidden, "this host or site may not ask; a proxy's host is allowed with -host", false})
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
+	return g.guard(mux)
 }
 
 // patience is how long it may take to get a file: some time for the phone, which can be asked more than once, and for a large
@@ -59,7 +38,7 @@ func (g *gateway) serveMedia(w http.ResponseWriter, r *http.Request) {
 	phone := strings.TrimPrefix(r.PathValue("account"), "+")
 	chat, ok := parseChat(r.PathValue("chat"))
 	if !ok {
-		fail(w, failure{http.StatusBadRequest, "the chat is no JID such as 447700900123@s.whatsapp.net or 120363000000000000@g.us", false})
+		fail(w, failure{status: http.StatusBadRequest, Error: "the chat is no JID such as 447700900123@s.whatsapp.net or 120363000000000000@g.us"})
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), g.patience())
@@ -73,7 +52,8 @@ func (g *gateway) serveMedia(w http.ResponseWriter, r *http.Request) {
 	}
 	what := failureOf(err)
 	if what.status == http.StatusBadGateway {
-		g.log.Warnf("%s of %s: %s", r.PathValue("id"), phone, redact(fmt.Sprintf("%v: %v", err, reupload.Cause(err))))
+		g.log.Warn("A file could not be had", "account", phone, "chat", chat.String(), "id", r.PathValue("id"),
+			"error", err, "cause", reupload.Cause(err))
 	}
 	fail(w, what)
 }
@@ -123,7 +103,7 @@ func (g *gateway) servePair(w http.ResponseWriter, r *http.Request) {
 	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<10)).Decode(&body)
 	phone := notDigits.ReplaceAllString(body.Phone, "")
 	if err != nil || len(phone) < 7 || len(phone) > 15 || phone[0] == '0' {
-		fail(w, failure{http.StatusBadRequest, `send {"phone": "+491701234567"}, with the number in international form`, false})
+		fail(w, failure{status: http.StatusBadRequest, Error: `send {"phone": "+491701234567"}, with the number in international form`})
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), time.Minute)
@@ -131,10 +111,10 @@ func (g *gateway) servePair(w http.ResponseWriter, r *http.Request) {
 	code, err := g.pair(ctx, phone)
 	switch {
 	case errors.Is(err, errLinked):
-		fail(w, failure{http.StatusConflict, errLinked.Error(), false})
+		fail(w, failure{status: http.StatusConflict, Error: errLinked.Error()})
 	case err != nil:
-		g.log.Warnf("%s was not linked: %s", phone, redact(err.Error()))
-		fail(w, failure{http.StatusBadGateway, errNoCode.Error(), true})
+		g.log.Warn("An account was not linked", "account", phone, "error", err)
+		fail(w, failure{status: http.StatusBadGateway, Error: errNoCode.Error(), Retry: true})
 	default:
 		writeJSON(w, http.StatusAccepted, map[string]any{
 			"code": code, "expires_in": pairingTime.Seconds(),

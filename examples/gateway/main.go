@@ -4,12 +4,7 @@
 //	go run . -demo                                        # try it without an account and without a network
 //	go run . -dsn postgres://user:password@host/gateway   # listens on 127.0.0.1:8080
 //
-//	POST /accounts {"phone": "+491701234567"}             links an account by a code
-//	GET  /accounts                                        lists them
-//	GET  /accounts/491701234567/chats/447700900123@s.whatsapp.net/messages/3EB0C0FFEE/media
-//
-// accounts.go has the clients and all that has to do with reupload, http.go the endpoints, status.go what status an error gets,
-// messages.go the table. demo.go has the demo, with a private server of postgres.go.
+// README.md lists the endpoints, and says which file has what.
 package main
 
 import (
@@ -17,6 +12,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -24,47 +20,32 @@ import (
 	"syscall"
 	"time"
 
-	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/store"
-	waLog "go.mau.fi/whatsmeow/util/log"
 )
-
-// A config is what the gateway is started with.
-type config struct {
-	dsn     string // PostgreSQL
-	listen  string
-	host    string        // that a proxy in front passes on
-	timeout time.Duration // Options.Timeout of reupload
-	log     waLog.Logger
-	// newClient is whatsmeow.NewClient if it is nil. The demo's clients go to a server in this process.
-	newClient func(*store.Device, waLog.Logger) *whatsmeow.Client
-}
 
 func main() {
 	var cfg config
-	flag.StringVar(&cfg.dsn, "dsn", "", "the PostgreSQL `database`, such as postgres://user:password@host/gateway")
-	flag.StringVar(&cfg.listen, "listen", "127.0.0.1:8080", "the `address` to listen on; the gateway has no log-in of its own")
-	flag.StringVar(&cfg.host, "host", "", "the `name` that a proxy in front is asked by, if it passes that on")
-	flag.DurationVar(&cfg.timeout, "timeout", 30*time.Second, "how long a request waits for a phone")
+	cfg.flags(flag.CommandLine)
 	withDemo := flag.Bool("demo", false, "show in a minute what the gateway does; without -dsn in a PostgreSQL of its own")
+	format := flag.String("log-format", "text", "text or json")
 	verbose := flag.Bool("v", false, "log what whatsmeow does as well")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	level := "INFO"
+	level := slog.LevelInfo
 	if *verbose {
-		level = "DEBUG"
+		level = slog.LevelDebug
 	}
-	cfg.log = waLog.Stdout("Gateway", level, false)
 	store.SetOSInfo("reupload gateway", [3]uint32{1, 0, 0}) // the name in the phone's list of linked devices
 
 	// A second signal ends the process at once, as stop gives signals back to the runtime.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	var err error
-	if *withDemo {
+	if cfg.log, err = newLog(os.Stdout, *format, level); err != nil {
+	} else if *withDemo {
 		err = demo(ctx, os.Stdout, cfg.dsn)
 	} else {
 		err = run(ctx, cfg)
@@ -77,16 +58,20 @@ func main() {
 
 // run runs the gateway until the context ends, which is no error.
 func run(ctx context.Context, cfg config) error {
+	address, err := cfg.address()
+	if err != nil {
+		return err
+	}
 	g, err := open(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	defer g.close()
-	listener, err := net.Listen("tcp", cfg.listen)
+	listener, err := net.ListenTCP("tcp", address)
 	if err != nil {
 		return fmt.Errorf("name another address with -listen: %w", err)
 	}
-	cfg.log.Infof("Listening on http://%s", listener.Addr())
+	cfg.log.Info("Listening", "url", "http://"+listener.Addr().String())
 	return g.serve(ctx, listener)
 }
 
@@ -100,6 +85,7 @@ func (g *gateway) serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:           g.handler(),
 		BaseContext:       func(net.Listener) context.Context { return requests },
+		ErrorLog:          slog.NewLogLogger(g.log.Handler(), slog.LevelWarn),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
 		// Longer than it takes to get the file, so that a phone that does not answer makes a 504 and not a broken connection.
@@ -113,7 +99,7 @@ func (g *gateway) serve(ctx context.Context, listener net.Listener) error {
 		return err
 	case <-ctx.Done():
 	}
-	g.log.Infof("Shutting down")
+	g.log.Info("Shutting down")
 	if err := shutdown(requests, server); err != nil {
 		cancel() // who still waits for a phone gets 503
 		if err = shutdown(context.WithoutCancel(requests), server); err != nil {

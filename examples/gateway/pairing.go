@@ -74,16 +74,16 @@ func (g *gateway) finish(a *account, steps <-chan whatsmeow.QRChannelItem) {
 		case whatsmeow.QRChannelEventCode:
 		case whatsmeow.QRChannelSuccess.Event:
 			phone := a.phone()
-			g.log.Infof("Linked %s", phone)
+			g.log.Info("An account was linked", "account", phone)
 			if replaced := g.add(phone, a); replaced != nil {
 				// Or the next start would find two sessions of the account, and not know which one is good.
 				if err := replaced.client.Store.Delete(g.root); err != nil {
-					g.log.Errorf("The former session of %s was not deleted: %v", phone, err)
+					g.log.Error("The former session of an account was not deleted", "account", phone, "error", err)
 				}
 			}
 			return
 		default:
-			g.log.Warnf("An account was not linked: %s", step.Event)
+			g.log.Warn("An account was not linked", "reason", step.Event)
 		}
 	}
 	a.close()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"regexp"
 
 	"go.mau.fi/whatsmeow"
 
@@ -50,8 +49,3 @@ func failureOf(err error) failure {
 }
 
 var errNotLinked = errors.New("the account is not linked")
-
-// query is that of a URL, which is a key to the file and stays out of the log.
-var query = regexp.MustCompile(`\?[^\s"'<>]+`)
-
-func redact(line string) string { return query.ReplaceAllString(line, "?…") }

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"go.mau.fi/whatsmeow"
+	"go.mau.fi/whatsmeow/store"
+	waLog "go.mau.fi/whatsmeow/util/log"
+)
+
+// A config is what the gateway is started with. What it says of itself stands in flags.
+type config struct {
+	dsn     string // PostgreSQL
+	listen  string
+	host    string // that a proxy in front passes on
+	token   string // that whoever asks must know; "" for nobody
+	timeout time.Duration
+	log     *slog.Logger
+	// newClient is whatsmeow.NewClient if it is nil. The demo's clients go to a server in this process.
+	newClient func(*store.Device, waLog.Logger) *whatsmeow.Client
+}
+
+// flags adds the flags that set the config. Secrets come from the environment, as everybody on a machine can see its command lines.
+func (cfg *config) flags(set *flag.FlagSet) {
+	cfg.token = os.Getenv("GATEWAY_TOKEN")
+	set.StringVar(&cfg.dsn, "dsn", os.Getenv("GATEWAY_DSN"), "the PostgreSQL `database`, such as postgres://user:password@host/gateway (default $GATEWAY_DSN)")
+	set.Lookup("dsn").DefValue = "" // or -help would print the password
+	set.StringVar(&cfg.listen, "listen", "127.0.0.1:8080", "the `address` to listen on; beyond this machine only with $GATEWAY_TOKEN")
+	set.StringVar(&cfg.host, "host", "", "the `name` that a proxy in front is asked by, if it passes that on")
+	set.DurationVar(&cfg.timeout, "timeout", 30*time.Second, "how long a request waits for a phone")
+}
+
+// shortestToken is how long a token must be at least, so that it cannot be guessed.
+const shortestToken = 16
+
+// address returns the address to listen on, or says what is wrong about who could then ask.
+func (cfg *config) address() (*net.TCPAddr, error) {
+	address, err := net.ResolveTCPAddr("tcp", cfg.listen)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("name another address with -listen: %w", err)
+	case cfg.token == "" && !address.IP.IsLoopback():
+		return nil, fmt.Errorf("others could ask at %s: set GATEWAY_TOKEN to a secret of %d characters or more, or let -listen name 127.0.0.1",
+			cfg.listen, shortestToken)
+	case cfg.token != "" && len(cfg.token) < shortestToken:
+		return nil, fmt.Errorf("GATEWAY_TOKEN must have %d characters or more, such as openssl rand -hex 32 makes", shortestToken)
+	case strings.TrimSpace(cfg.token) != cfg.token:
+		return nil, errors.New("GATEWAY_TOKEN begins or ends with a space or a line break; remove it")
+	}
+	return address, nil
+}

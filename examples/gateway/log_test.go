@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/types"
+
+	"github.com/whatsmeow-plugins/reupload/wabox"
+)
+
+func TestLogLinesCannotBeForged(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{"text", "json"} {
+		var out bytes.Buffer
+		log, err := newLog(&out, format, slog.LevelInfo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		forged := "3EB0\n" + `time=2026-01-01T00:00:00Z level=ERROR msg=forged` + "\r\u2028{\"msg\":\"forged\"}\x1b[2J"
+		info := &types.MessageInfo{ID: forged}
+		log.Error("one", about(new(account), info, "error", errors.New(forged))...)
+		waLogger{log, "Client"}.Sub("Reupload").Warnf("two %s", forged)
+		log.Error(forged)
+		lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+		if len(lines) != 3 {
+			t.Errorf("%s: three lines became %d:\n%s", format, len(lines), out.String())
+		}
+		if strings.ContainsAny(out.String(), "\r\u2028\x1b") {
+			t.Errorf("%s: there are characters that a terminal obeys: %q", format, out.String())
+		}
+		for _, line := range lines {
+			if strings.Contains(line, " msg=forged\n") || strings.HasPrefix(line, "time=2026-01-01T00:00:00Z level=ERROR msg=forged") {
+				t.Errorf("%s: %s", format, line)
+			}
+		}
+	}
+	if _, err := newLog(nil, "xml", slog.LevelInfo); err == nil || !strings.Contains(err.Error(), "-log-format") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRedact(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	log, _ := newLog(&out, "text", slog.LevelInfo)
+	for _, url := range []string{
+		`Get "https://mmg.whatsapp.net/v/x.enc?ccb=1&oh=SECRET&oe=SECRET": EOF`,
+		`Get "https://mmg.whatsapp.net/v/x.enc&hash=SECRET": EOF`,
+	} {
+		log.Error(url, "error", fmt.Errorf("wrapped: %w", errors.New(url)), "text", url)
+		waLogger{log, "Client"}.Errorf("%v", errors.New(url))
+	}
+	if strings.Contains(out.String(), "SECRET") || strings.Count(out.String(), "mmg.whatsapp.net") != 8 {
+		t.Errorf("got %s", out.String())
+	}
+}
+
+// A safeBuffer can be written to by all goroutines that log.
+type safeBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.String()
+}
+
+// TestLogHasNoSecrets heals a file, and fails to heal another, with a log that leaves nothing out.
+func TestLogHasNoSecrets(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	out := new(safeBuffer)
+	s.cfg.log, _ = newLog(out, "text", slog.LevelDebug)
+	err := s.withGateway(t.Context(), func(context.Context) error {
+		for id, want := range map[types.MessageID]int{"HEALS": http.StatusOK, "REFUSED": http.StatusBadGateway} {
+			media := s.upload("secret " + id)
+			if want != http.StatusOK {
+				s.phones[s.a].Script(id, wabox.Answer{Ack: wabox.AckError("479")})
+			}
+			s.box.Expire(media)
+			s.deliver(t, id, &waE2E.Message{ImageMessage: media.Image()})
+			if got := s.waitStored(t, id); got.status != want {
+				t.Errorf("%s: got %s", id, got)
+			}
+			image := media.Image()
+			for _, key := range []string{
+				hex.EncodeToString(image.GetMediaKey()), base64.StdEncoding.EncodeToString(image.GetMediaKey()),
+				base64.URLEncoding.EncodeToString(image.GetMediaKey()), fmt.Sprint(image.GetMediaKey()),
+				"secret " + id, image.GetDirectPath(),
+			} {
+				if strings.Contains(strings.ToLower(out.String()), strings.ToLower(key)) {
+					t.Errorf("the log has %s", key)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(out.String(), "id=REFUSED") || !strings.Contains(out.String(), "Healed a download") {
+		t.Errorf("nothing was logged: %s", out.String())
+	}
+	for _, secret := range []string{"oh=", "hash=", "_nc_sid="} {
+		if strings.Contains(out.String(), secret) {
+			t.Errorf("the log has %s", secret)
+		}
+	}
+}
