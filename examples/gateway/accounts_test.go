@@ -39,25 +39,14 @@ func testAccounts(t *testing.T, s *stage) {
 // testLoggedOut must be the last one.
 func testLoggedOut(t *testing.T, s *stage) {
 	media := s.upload("later")
-	s.deliver(t, "LATER", &waE2E.Message{ImageMessage: media.Image()})
-	s.waitStored(t, "LATER")
 	s.box.Expire(media)
+	s.deliver(t, "LATER", &waE2E.Message{ImageMessage: media.Image()})
+	s.waitRow(t, "LATER")
 	s.phones[s.a].Logout()
-	for {
-		got, err := s.get(t.Context(), s.a, sender.String(), "LATER")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got.status == http.StatusServiceUnavailable {
-			if !strings.Contains(string(got.body), `"retry":false`) {
-				t.Errorf("got %s", got)
-			}
-			return
-		}
-		if got.status != http.StatusOK { // it was faster than the logout
-			t.Fatalf("got %s", got)
-		}
-		s.box.Expire(media)
+	s.waitState(t, accountState{s.a, false, false})
+	got := s.waitStored(t, "LATER")
+	if got.status != http.StatusServiceUnavailable || !strings.Contains(string(got.body), `"retry":false`) {
+		t.Errorf("got %s", got)
 	}
 }
 

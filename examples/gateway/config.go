@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,9 +23,23 @@ type config struct {
 	host    string // that a proxy in front passes on
 	token   string // that whoever asks must know; "" for nobody
 	timeout time.Duration
-	log     *slog.Logger
+	cache   cacheConfig
+	// requests is how many requests for media may run at once.
+	requests int
+	log      *slog.Logger
 	// newClient is whatsmeow.NewClient if it is nil. The demo's clients go to a server in this process.
 	newClient func(*store.Device, waLog.Logger) *whatsmeow.Client
+}
+
+// defaults returns the config that a gateway has without any flag.
+func defaults() config {
+	return config{
+		listen:   "127.0.0.1:8080",
+		timeout:  30 * time.Second,
+		requests: 256,
+		cache:    cacheConfig{limit: 4 << 30, largest: 256 << 20, parallel: 32},
+		log:      slog.New(slog.DiscardHandler),
+	}
 }
 
 // flags adds the flags that set the config. Secrets come from the environment, as everybody on a machine can see its command lines.
@@ -32,9 +47,14 @@ func (cfg *config) flags(set *flag.FlagSet) {
 	cfg.token = os.Getenv("GATEWAY_TOKEN")
 	set.StringVar(&cfg.dsn, "dsn", os.Getenv("GATEWAY_DSN"), "the PostgreSQL `database`, such as postgres://user:password@host/gateway (default $GATEWAY_DSN)")
 	set.Lookup("dsn").DefValue = "" // or -help would print the password
-	set.StringVar(&cfg.listen, "listen", "127.0.0.1:8080", "the `address` to listen on; beyond this machine only with $GATEWAY_TOKEN")
+	set.StringVar(&cfg.listen, "listen", cfg.listen, "the `address` to listen on; beyond this machine only with $GATEWAY_TOKEN")
 	set.StringVar(&cfg.host, "host", "", "the `name` that a proxy in front is asked by, if it passes that on")
-	set.DurationVar(&cfg.timeout, "timeout", 30*time.Second, "how long a request waits for a phone")
+	set.DurationVar(&cfg.timeout, "timeout", cfg.timeout, "how long a request waits for a phone")
+	set.IntVar(&cfg.requests, "max-requests", cfg.requests, "how many requests for media may run at once")
+	set.IntVar(&cfg.cache.parallel, "max-downloads", cfg.cache.parallel, "how many files are downloaded at once")
+	set.StringVar(&cfg.cache.dir, "cache-dir", "", "a `directory` of the gateway's own for the files asked for last (default a temporary one)")
+	set.Var((*megabytes)(&cfg.cache.limit), "cache-size", "how many `MB` of files to keep there")
+	set.Var((*megabytes)(&cfg.cache.largest), "max-file", "how many `MB` one file may have")
 }
 
 // shortestToken is how long a token must be at least, so that it cannot be guessed.
@@ -55,4 +75,18 @@ func (cfg *config) address() (*net.TCPAddr, error) {
 		return nil, errors.New("GATEWAY_TOKEN begins or ends with a space or a line break; remove it")
 	}
 	return address, nil
+}
+
+// megabytes is a flag for a number of bytes.
+type megabytes int64
+
+func (m *megabytes) String() string { return strconv.FormatInt(int64(*m)>>20, 10) }
+
+func (m *megabytes) Set(s string) error {
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil {
+		return errors.New("name a whole number of MB, without a unit")
+	}
+	*m = megabytes(n << 20)
+	return nil
 }

@@ -39,6 +39,8 @@ type gateway struct {
 	sessions *sqlstore.Container
 	index    reupload.Index // of all accounts: it keeps them apart
 	messages *messages
+	cache    *cache
+	requests chan struct{} // has one for each request for media that runs
 
 	background sync.WaitGroup  // pairings, and the first connects
 	root       context.Context // of connections and of what is written to the database
@@ -57,6 +59,7 @@ func open(ctx context.Context, cfg config) (_ *gateway, err error) {
 		return nil, errors.New("name the PostgreSQL database with -dsn, such as postgres://user:password@host/gateway; or try -demo")
 	}
 	g := &gateway{cfg: cfg, log: cfg.log, accounts: make(map[string]*account)}
+	g.requests = make(chan struct{}, cfg.requests)
 	g.root, g.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	g.running, g.stop = context.WithCancel(g.root)
 	defer func() {
@@ -64,6 +67,10 @@ func open(ctx context.Context, cfg config) (_ *gateway, err error) {
 			g.close()
 		}
 	}()
+	cfg.cache.patience = cfg.patience()
+	if g.cache, err = newCache(g.root, cfg.cache); err != nil {
+		return nil, err
+	}
 	if g.db, err = sql.Open(driver, cfg.dsn); err != nil {
 		return nil, fmt.Errorf("check -dsn: %w", err)
 	}
@@ -125,6 +132,9 @@ func (g *gateway) close() {
 	g.mu.Lock()
 	g.closed = true
 	g.mu.Unlock()
+	if g.cache != nil {
+		g.cache.close()
+	}
 	impatient := time.AfterFunc(closeTime, g.cancel)
 	defer impatient.Stop()
 	var closing sync.WaitGroup

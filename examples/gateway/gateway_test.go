@@ -5,7 +5,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -22,7 +21,6 @@ import (
 	"go.mau.fi/whatsmeow/types"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/whatsmeow-plugins/reupload"
 	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
@@ -73,7 +71,7 @@ func newStage(t *testing.T) *stage {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.box.Close)
-	s.cfg = config{dsn: dsn, timeout: time.Minute, log: slog.New(teller{s}), newClient: s.newClient}
+	s.configure(dsn, time.Minute)
 	if err = s.linkBoth(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -86,6 +84,9 @@ func TestGateway(t *testing.T) {
 	s := newStage(t)
 	err := s.withGateway(t.Context(), func(context.Context) error {
 		t.Run("Document", func(t *testing.T) { testDocument(t, s) })
+		t.Run("Conditions", func(t *testing.T) { testConditions(t, s) })
+		t.Run("SharedDownload", func(t *testing.T) { testSharedDownload(t, s) })
+		t.Run("Causes", func(t *testing.T) { testCauses(t, s) })
 		t.Run("History", func(t *testing.T) { testHistory(t, s) })
 		t.Run("IDs", func(t *testing.T) { testIDs(t, s) })
 		t.Run("FirstOneStays", func(t *testing.T) { testFirstOneStays(t, s) })
@@ -107,7 +108,7 @@ func TestShutdownDoesNotWaitForAPhone(t *testing.T) {
 	err := s.withGateway(t.Context(), func(context.Context) error {
 		media := s.upload("a")
 		s.deliver(t, "3EB0", &waE2E.Message{ImageMessage: media.Image()})
-		s.waitStored(t, "3EB0")
+		s.waitRow(t, "3EB0")
 		s.box.Expire(media)
 		s.phones[s.a].Script("3EB0", wabox.Answer{None: true})
 		go func() {
@@ -143,18 +144,29 @@ func (s *stage) deliver(t *testing.T, id types.MessageID, msg *waE2E.Message) {
 	}
 }
 
-func (s *stage) waitStored(t *testing.T, id types.MessageID) answer {
+// waitRow waits until a message of the first account is in the table.
+func (s *stage) waitRow(t *testing.T, id types.MessageID) {
 	t.Helper()
 	for {
-		got, err := s.get(t.Context(), s.a, sender.String(), id)
-		if err != nil {
+		_, err := s.g.messages.get(t.Context(), s.a, sender, id)
+		if err == nil {
+			return
+		} else if !errors.Is(err, errUnknown) {
 			t.Fatal(err)
-		}
-		if got.status != http.StatusNotFound {
-			return got
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// waitStored waits for a message, and gets its file.
+func (s *stage) waitStored(t *testing.T, id types.MessageID) answer {
+	t.Helper()
+	s.waitRow(t, id)
+	got, err := s.get(t.Context(), s.a, sender.String(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
 }
 
 func testDocument(t *testing.T, s *stage) {
@@ -271,88 +283,6 @@ func testComesAgain(t *testing.T, s *stage) {
 	s.phones[s.a].Cut()
 	if got := s.waitStored(t, "AGAIN"); got.status != http.StatusOK || string(got.body) != "again" {
 		t.Errorf("got %s", got)
-	}
-}
-
-func TestFailureOf(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		err    error
-		status int
-		retry  bool
-	}{
-		{errUnknown, http.StatusNotFound, false},
-		{reupload.ErrNotFound, http.StatusGone, false},
-		{reupload.ErrDecryption, http.StatusGone, false},
-		{reupload.ErrNewsletter, http.StatusGone, false},
-		{reupload.ErrTimeout, http.StatusGatewayTimeout, true},
-		{context.DeadlineExceeded, http.StatusGatewayTimeout, true},
-		{whatsmeow.ErrNotConnected, http.StatusServiceUnavailable, true},
-		{fmt.Errorf("%w: %w", reupload.ErrTimeout, whatsmeow.ErrNotConnected), http.StatusServiceUnavailable, true},
-		{&whatsmeow.DisconnectedError{Action: "info query"}, http.StatusServiceUnavailable, true},
-		{reupload.ErrClosed, http.StatusServiceUnavailable, true},
-		{whatsmeow.ErrNotLoggedIn, http.StatusServiceUnavailable, false},
-		{errNotLinked, http.StatusServiceUnavailable, false},
-		{context.Canceled, http.StatusServiceUnavailable, true},
-		{reupload.ErrGeneral, http.StatusBadGateway, true},
-		{reupload.ErrRejected, http.StatusBadGateway, true},
-		{reupload.ErrInvalidRequest, http.StatusBadGateway, false},
-		{errors.New(`Get "https://mmg.whatsapp.net/v/x.enc?oh=1": EOF`), http.StatusBadGateway, true},
-	} {
-		got := failureOf(fmt.Errorf("wrapped: %w", c.err))
-		if got.status != c.status || got.Retry != c.retry {
-			t.Errorf("%v: got %d, retry %v, want %d, %v", c.err, got.status, got.Retry, c.status, c.retry)
-		}
-		if strings.Contains(got.Error, "wrapped") || strings.Contains(got.Error, "mmg") {
-			t.Errorf("%v: the error's own words came through: %s", c.err, got.Error)
-		}
-	}
-}
-
-func TestParseChat(t *testing.T) {
-	t.Parallel()
-	for chat, want := range map[string]string{
-		"447700900123@s.whatsapp.net":   "447700900123@s.whatsapp.net",
-		"447700900123:3@s.whatsapp.net": "447700900123@s.whatsapp.net",
-		"200000000000123@lid":           "200000000000123@lid",
-		"120363000000000000@g.us":       "120363000000000000@g.us",
-		"4915550001-1600000000@g.us":    "4915550001-1600000000@g.us",
-		"status@broadcast":              "status@broadcast",
-		"":                              "",
-		"somebody":                      "",
-		"@s.whatsapp.net":               "",
-		"1@example.com":                 "",
-		"1 2@s.whatsapp.net":            "",
-		"1\x002@s.whatsapp.net":         "",
-		"1@s.whatsapp.net/../..":        "",
-	} {
-		got, ok := parseChat(chat)
-		if ok != (want != "") || ok && got.String() != want {
-			t.Errorf("%q: got %s, %v", chat, got, ok)
-		}
-	}
-}
-
-func TestDisposition(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		media media
-		want  string
-	}{
-		{&waE2E.ImageMessage{Mimetype: proto.String("image/jpeg")}, "inline; filename=3EB0.jpg"},
-		{&waE2E.ImageMessage{Mimetype: proto.String("IMAGE/SVG+xml")}, "attachment; filename=3EB0"},
-		{&waE2E.AudioMessage{Mimetype: proto.String("audio/ogg; codecs=opus")}, "inline; filename=3EB0.ogg"},
-		{&waE2E.ImageMessage{Mimetype: proto.String("text/html")}, "attachment; filename=3EB0"},
-		{&waE2E.ImageMessage{Mimetype: proto.String("image/jpeg\r\nSet-Cookie: a=b")}, "attachment; filename=3EB0"},
-		{&waE2E.DocumentMessage{Mimetype: proto.String("application/pdf"), FileName: proto.String(`C:\a\..\b "c".pdf`)}, `attachment; filename="b \"c\".pdf"`},
-		{&waE2E.DocumentMessage{Mimetype: proto.String("application/pdf"), FileName: proto.String("a\r\nb.pdf")}, "attachment; filename=ab.pdf"},
-		{&waE2E.DocumentMessage{Mimetype: proto.String("application/pdf"), FileName: proto.String("../..")}, "attachment; filename=3EB0.pdf"},
-		{&waE2E.DocumentMessage{Mimetype: proto.String("application/pdf")}, "attachment; filename=3EB0.pdf"},
-		{&waE2E.DocumentMessage{}, "attachment; filename=3EB0"},
-	} {
-		if got := disposition(&message{info: types.MessageInfo{ID: "3EB0"}, media: c.media}); got != c.want {
-			t.Errorf("got %s, want %s", got, c.want)
-		}
 	}
 }
 

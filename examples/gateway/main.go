@@ -24,7 +24,7 @@ import (
 )
 
 func main() {
-	var cfg config
+	cfg := defaults()
 	cfg.flags(flag.CommandLine)
 	withDemo := flag.Bool("demo", false, "show in a minute what the gateway does; without -dsn in a PostgreSQL of its own")
 	format := flag.String("log-format", "text", "text or json")
@@ -89,7 +89,7 @@ func (g *gateway) serve(ctx context.Context, listener net.Listener) error {
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
 		// Longer than it takes to get the file, so that a phone that does not answer makes a 504 and not a broken connection.
-		WriteTimeout: g.patience() + 10*time.Minute,
+		WriteTimeout: g.cfg.patience() + 10*time.Minute,
 		IdleTimeout:  2 * time.Minute,
 	}
 	ended := make(chan error, 1)

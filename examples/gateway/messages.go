@@ -33,6 +33,7 @@ type media interface {
 	whatsmeow.DownloadableMessage
 	proto.Message
 	GetMimetype() string
+	GetFileLength() uint64 // as its sender says
 }
 
 // createTable has the message ids of a chat once, although two members of a group can make up the same one. The first message

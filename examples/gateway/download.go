@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"go.mau.fi/whatsmeow"
+)
+
+// A sharedDownload ends when it has, or when everybody who waited for it has left.
+type sharedDownload struct {
+	name    string
+	cancel  context.CancelFunc
+	waiters int
+	done    chan struct{}
+	entry   *entry // after done, unless there is an error; it has a reader for each who waited
+	err     error
+}
+
+var (
+	errBusy     = errors.New("the gateway has too much to do; ask again in a few seconds")
+	errTooLarge = errors.New("the file is larger than the gateway allows (-max-file)")
+)
+
+// join waits for a download that runs, or starts one.
+func (c *cache) join(name string, e *entry, download func(context.Context, whatsmeow.File) error) (*sharedDownload, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d := c.downloads[name]
+	if d == nil {
+		if len(c.downloads) >= c.parallel {
+			return nil, errBusy
+		}
+		ctx, cancel := context.WithTimeout(c.root, c.patience)
+		d = &sharedDownload{name: name, cancel: cancel, done: make(chan struct{})}
+		c.downloads[name] = d
+		c.work.Go(func() {
+			defer cancel()
+			path, err := c.fetch(ctx, e, download)
+			c.end(d, e, path, err)
+		})
+	}
+	d.waiters++
+	return d, nil
+}
+
+// leave is for who waits no longer.
+func (c *cache) leave(d *sharedDownload) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if d.entry != nil {
+		c.release(d.entry)
+		return
+	}
+	if d.waiters--; d.waiters == 0 {
+		d.cancel()
+		c.remove(d)
+	}
+}
+
+func (c *cache) remove(d *sharedDownload) {
+	if c.downloads[d.name] == d { // and not the next one
+		delete(c.downloads, d.name)
+	}
+}
+
+// fetch downloads a file to where nobody looks for it.
+func (c *cache) fetch(ctx context.Context, e *entry, download func(context.Context, whatsmeow.File) error) (path string, err error) {
+	defer func() {
+		if what := recover(); what != nil {
+			err = fmt.Errorf("the download panicked: %v", what)
+		}
+	}()
+	if err = os.MkdirAll(c.dir, 0o700); err != nil {
+		return "", err
+	}
+	file, err := os.CreateTemp(c.dir, partial)
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		if closeErr := file.Close(); err == nil {
+			err = closeErr
+		}
+		if err != nil {
+			_ = os.Remove(file.Name())
+		}
+	}()
+	if err = download(ctx, &limitedFile{File: file, limit: c.largest}); err != nil {
+		return "", err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return "", err
+	}
+	e.size = info.Size()
+	return file.Name(), file.Sync() // before it gets the name of a complete file
+}
+
+// end hands a download to those who wait for it.
+func (c *cache) end(d *sharedDownload, e *entry, path string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer close(d.done)
+	c.remove(d)
+	if err == nil && d.waiters == 0 {
+		_ = os.Remove(path)
+		return
+	}
+	if err == nil {
+		if err = os.Rename(path, c.path(e.key)); err != nil {
+			_ = os.Remove(path)
+		}
+	}
+	if d.err = err; err != nil {
+		return
+	}
+	if other := c.entries[e.key]; other != nil { // in another account's name
+		e = other.Value.(*entry)
+	} else {
+		c.insert(e)
+	}
+	e.readers += d.waiters
+	d.entry = e
+	c.trim()
+}
+
+// A limitedFile is a file that refuses to become larger than it may. WhatsApp's own word on that is the sender's.
+type limitedFile struct {
+	whatsmeow.File // without ReadFrom, which would go past Write
+	limit          int64
+	at             int64
+}
+
+// ciphertextMore is how much longer a file is while it is encrypted, with its MAC.
+const ciphertextMore = 16 + 10
+
+func (f *limitedFile) Write(p []byte) (int, error) {
+	if f.at+int64(len(p)) > f.limit+ciphertextMore {
+		return 0, errTooLarge
+	}
+	n, err := f.File.Write(p)
+	f.at += int64(n)
+	return n, err
+}
+
+func (f *limitedFile) Seek(offset int64, whence int) (int64, error) {
+	at, err := f.File.Seek(offset, whence)
+	f.at = at
+	return at, err
+}

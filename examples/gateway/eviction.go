@@ -1,0 +1,80 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// All methods here but usage and forget need c.mu.
+
+func (c *cache) path(key cacheKey) string { return filepath.Join(c.dir, key.String()) }
+
+func (c *cache) insert(e *entry) {
+	c.entries[e.key] = c.byUse.PushFront(e)
+	c.size += e.size
+}
+
+// drop forgets an entry, whatever has become of its file.
+func (c *cache) drop(e *entry) {
+	if e.gone {
+		return
+	}
+	e.gone = true
+	c.byUse.Remove(c.entries[e.key])
+	delete(c.entries, e.key)
+	c.size -= e.size
+}
+
+// release is for a reader who is through.
+func (c *cache) release(e *entry) {
+	if e.readers--; e.readers == 0 && e.once {
+		c.evict(e)
+	}
+	c.trim()
+}
+
+// evict removes an entry with its file.
+func (c *cache) evict(e *entry) {
+	if e.gone {
+		return
+	}
+	if err := os.Remove(c.path(e.key)); err == nil || errors.Is(err, fs.ErrNotExist) {
+		c.drop(e)
+	}
+}
+
+// trim removes what was used the longest ago until all is within the limit.
+func (c *cache) trim() {
+	for at := c.byUse.Back(); at != nil && c.size > c.limit; {
+		e := at.Value.(*entry)
+		at = at.Prev()
+		if e.readers == 0 {
+			c.evict(e)
+		}
+	}
+}
+
+// usage returns how much is in the cache, and how many downloads run.
+func (c *cache) usage() (files int, bytes int64, downloads int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.entries), c.size, len(c.downloads)
+}
+
+// forget removes the file of a message, now or when nobody reads it any more.
+func (c *cache) forget(m media) {
+	key, known := keyOf(m)
+	if !known {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if found := c.entries[key]; found != nil {
+		e := found.Value.(*entry)
+		if e.once = true; e.readers == 0 {
+			c.evict(e)
+		}
+	}
+}

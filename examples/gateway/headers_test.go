@@ -1,0 +1,56 @@
+package main
+
+import (
+	"testing"
+
+	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/types"
+	"google.golang.org/protobuf/proto"
+)
+
+func TestParseChat(t *testing.T) {
+	t.Parallel()
+	for chat, want := range map[string]string{
+		"447700900123@s.whatsapp.net":   "447700900123@s.whatsapp.net",
+		"447700900123:3@s.whatsapp.net": "447700900123@s.whatsapp.net",
+		"200000000000123@lid":           "200000000000123@lid",
+		"120363000000000000@g.us":       "120363000000000000@g.us",
+		"4915550001-1600000000@g.us":    "4915550001-1600000000@g.us",
+		"status@broadcast":              "status@broadcast",
+		"":                              "",
+		"somebody":                      "",
+		"@s.whatsapp.net":               "",
+		"1@example.com":                 "",
+		"1 2@s.whatsapp.net":            "",
+		"1\x002@s.whatsapp.net":         "",
+		"1@s.whatsapp.net/../..":        "",
+	} {
+		got, ok := parseChat(chat)
+		if ok != (want != "") || ok && got.String() != want {
+			t.Errorf("%q: got %s, %v", chat, got, ok)
+		}
+	}
+}
+
+func TestDisposition(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		media media
+		want  string
+	}{
+		{&waE2E.ImageMessage{Mimetype: proto.String("image/jpeg")}, "inline; filename=3EB0.jpg"},
+		{&waE2E.ImageMessage{Mimetype: proto.String("IMAGE/SVG+xml")}, "attachment; filename=3EB0"},
+		{&waE2E.AudioMessage{Mimetype: proto.String("audio/ogg; codecs=opus")}, "inline; filename=3EB0.ogg"},
+		{&waE2E.ImageMessage{Mimetype: proto.String("text/html")}, "attachment; filename=3EB0"},
+		{&waE2E.ImageMessage{Mimetype: proto.String("image/jpeg\r\nSet-Cookie: a=b")}, "attachment; filename=3EB0"},
+		{&waE2E.DocumentMessage{Mimetype: proto.String("application/pdf"), FileName: proto.String(`C:\a\..\b "c".pdf`)}, `attachment; filename="b \"c\".pdf"`},
+		{&waE2E.DocumentMessage{Mimetype: proto.String("application/pdf"), FileName: proto.String("a\r\nb.pdf")}, "attachment; filename=ab.pdf"},
+		{&waE2E.DocumentMessage{Mimetype: proto.String("application/pdf"), FileName: proto.String("../..")}, "attachment; filename=3EB0.pdf"},
+		{&waE2E.DocumentMessage{Mimetype: proto.String("application/pdf")}, "attachment; filename=3EB0.pdf"},
+		{&waE2E.DocumentMessage{}, "attachment; filename=3EB0"},
+	} {
+		if got := disposition(&message{info: types.MessageInfo{ID: "3EB0"}, media: c.media}); got != c.want {
+			t.Errorf("got %s, want %s", got, c.want)
+		}
+	}
+}
