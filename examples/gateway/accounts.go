@@ -76,10 +76,7 @@ func (a *account) close() {
 func (g *gateway) handle(a *account, rawEvt any) bool {
 	switch evt := rawEvt.(type) {
 	case *events.Message:
-		if err := g.messages.put(g.root, a.phone(), evt); err != nil {
-			g.log.Error("A message was not stored, and will come again", about(a, &evt.Info, "error", err)...)
-			return false
-		}
+		return g.take(a, evt)
 	case *events.HistorySync:
 		g.storeHistory(a, evt)
 	case *events.PairSuccess:
@@ -107,6 +104,7 @@ func about(a *account, info *types.MessageInfo, more ...any) []any {
 
 // storeHistory stores what was there before the account was linked. Most of that has expired.
 func (g *gateway) storeHistory(a *account, evt *events.HistorySync) {
+	failed := 0
 	for _, conversation := range evt.Data.GetConversations() {
 		chat, err := types.ParseJID(conversation.GetID())
 		if err != nil {
@@ -117,9 +115,16 @@ func (g *gateway) storeHistory(a *account, evt *events.HistorySync) {
 			if err != nil {
 				continue
 			}
-			if err = g.messages.put(g.root, a.phone(), msg); err != nil {
-				g.log.Error("A message of the history was not stored", about(a, &msg.Info, "error", err)...)
+			if err = g.contained(a, msg); err != nil {
+				if failed++; failed == 1 { // the others probably fail for the same reason
+					g.log.Error("A message of the history was not stored", about(a, &msg.Info, "error", err)...)
+				}
+				continue
 			}
+			g.intake.stored.Add(1)
 		}
+	}
+	if failed > 1 {
+		g.log.Error("Messages of the history were not stored", "account", a.phone(), "count", failed)
 	}
 }

@@ -23,12 +23,16 @@ type config struct {
 	host    string // that a proxy in front passes on
 	token   string // that whoever asks must know; "" for nobody
 	timeout time.Duration
+	keep    time.Duration // of messages; 0 for ever
+	drain   time.Duration // how long requests are still taken once the gateway is not ready any more
 	cache   cacheConfig
 	// requests is how many requests for media may run at once.
 	requests int
 	log      *slog.Logger
 	// newClient is whatsmeow.NewClient if it is nil. The demo's clients go to a server in this process.
 	newClient func(*store.Device, waLog.Logger) *whatsmeow.Client
+	// wrapStore is for tests that make the storing of a message fail.
+	wrapStore func(storeFunc) storeFunc
 }
 
 // defaults returns the config that a gateway has without any flag.
@@ -50,6 +54,8 @@ func (cfg *config) flags(set *flag.FlagSet) {
 	set.StringVar(&cfg.listen, "listen", cfg.listen, "the `address` to listen on; beyond this machine only with $GATEWAY_TOKEN")
 	set.StringVar(&cfg.host, "host", "", "the `name` that a proxy in front is asked by, if it passes that on")
 	set.DurationVar(&cfg.timeout, "timeout", cfg.timeout, "how long a request waits for a phone")
+	set.DurationVar(&cfg.keep, "keep", 0, "how long messages are kept after they were sent, such as 8760h (default for ever)")
+	set.DurationVar(&cfg.drain, "drain", 0, "how long to take requests after /readyz has begun to say no, for a load balancer to see it")
 	set.IntVar(&cfg.requests, "max-requests", cfg.requests, "how many requests for media may run at once")
 	set.IntVar(&cfg.cache.parallel, "max-downloads", cfg.cache.parallel, "how many files are downloaded at once")
 	set.StringVar(&cfg.cache.dir, "cache-dir", "", "a `directory` of the gateway's own for the files asked for last (default a temporary one)")

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
@@ -39,10 +40,13 @@ type gateway struct {
 	sessions *sqlstore.Container
 	index    reupload.Index // of all accounts: it keeps them apart
 	messages *messages
+	store    storeFunc
+	intake   intake
 	cache    *cache
 	requests chan struct{} // has one for each request for media that runs
 
-	background sync.WaitGroup  // pairings, and the first connects
+	draining   atomic.Bool     // requests are not wanted any more
+	background sync.WaitGroup  // pairings, the first connects, and the deletion of what is old
 	root       context.Context // of connections and of what is written to the database
 	cancel     context.CancelFunc
 	running    context.Context // of what begins something new. It ends first
@@ -88,6 +92,13 @@ func open(ctx context.Context, cfg config) (_ *gateway, err error) {
 	}
 	if g.messages, err = newMessages(ctx, g.db); err != nil {
 		return nil, fmt.Errorf("the gateway's table could not be created; check the rights of the database's user: %w", err)
+	}
+	g.store = g.messages.put
+	if cfg.wrapStore != nil {
+		g.store = cfg.wrapStore(g.store)
+	}
+	if cfg.keep > 0 {
+		g.background.Go(g.sweepRegularly)
 	}
 	devices, err := g.sessions.GetAllDevices(ctx)
 	if err != nil {

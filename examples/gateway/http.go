@@ -16,6 +16,8 @@ func (g *gateway) handler() http.Handler {
 	mux.HandleFunc("GET /accounts/{account}/chats/{chat}/messages/{id}/media", g.serveMedia)
 	mux.HandleFunc("GET /accounts", g.serveList)
 	mux.HandleFunc("POST /accounts", g.servePair)
+	mux.HandleFunc("GET /livez", g.serveLive)
+	mux.HandleFunc("GET /readyz", g.serveReady)
 	return g.guard(mux)
 }
 

@@ -99,7 +99,13 @@ func (g *gateway) serve(ctx context.Context, listener net.Listener) error {
 		return err
 	case <-ctx.Done():
 	}
+	g.draining.Store(true)
 	g.log.Info("Shutting down")
+	select { // until a load balancer has seen that no more requests are wanted
+	case <-time.After(g.cfg.drain):
+	case err := <-ended:
+		return err
+	}
 	if err := shutdown(requests, server); err != nil {
 		cancel() // who still waits for a phone gets 503
 		if err = shutdown(context.WithoutCancel(requests), server); err != nil {

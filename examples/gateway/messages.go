@@ -22,6 +22,9 @@ import (
 // substitute for it, as that knows files only by their hash, and not what type they are of or what they are called.
 type messages struct{ db *sql.DB }
 
+// A storeFunc stores a message of an account if it has media.
+type storeFunc func(ctx context.Context, account string, evt *events.Message) error
+
 // A message is a row of the table.
 type message struct {
 	info  types.MessageInfo // as much of it as a request to the phone needs
@@ -48,7 +51,8 @@ CREATE TABLE IF NOT EXISTS gateway_message (
 	sent    timestamptz NOT NULL,
 	media   bytea       NOT NULL, -- a protobuf Any; it has the key of the file
 	PRIMARY KEY (account, chat, id)
-)`
+);
+CREATE INDEX IF NOT EXISTS gateway_message_sent ON gateway_message (sent)`
 
 func newMessages(ctx context.Context, db *sql.DB) (*messages, error) {
 	_, err := db.ExecContext(ctx, createTable)
@@ -101,24 +105,35 @@ SELECT sender, from_me, sent, media FROM gateway_message WHERE account = $1 AND 
 	if m.info.Sender, err = types.ParseJID(sender); err != nil {
 		return nil, fmt.Errorf("message %s: %w", id, err)
 	}
-	var packed anypb.Any
-	if err = proto.Unmarshal(row, &packed); err != nil {
+	if m.media, err = unpack(row); err != nil {
 		return nil, fmt.Errorf("message %s: %w", id, err)
-	}
-	unpacked, err := packed.UnmarshalNew()
-	if err != nil {
-		return nil, fmt.Errorf("message %s: %w", id, err)
-	}
-	var ok bool
-	if m.media, ok = unpacked.(media); !ok {
-		return nil, fmt.Errorf("message %s: %s is no media", id, packed.GetTypeUrl())
 	}
 	return m, nil
 }
 
-// isText tells whether PostgreSQL can store an id. A sender can make up any bytes.
+// unpack returns the media of a row.
+func unpack(row []byte) (media, error) {
+	var packed anypb.Any
+	if err := proto.Unmarshal(row, &packed); err != nil {
+		return nil, err
+	}
+	unpacked, err := packed.UnmarshalNew()
+	if err != nil {
+		return nil, err
+	}
+	m, ok := unpacked.(media)
+	if !ok {
+		return nil, fmt.Errorf("%s is no media", packed.GetTypeUrl())
+	}
+	return m, nil
+}
+
+// longestID is what reupload takes. WhatsApp's own ids are much shorter.
+const longestID = 128
+
+// isText reports whether PostgreSQL can store an id. A sender can make up any bytes.
 func isText(id types.MessageID) bool {
-	return id != "" && utf8.ValidString(id) && !strings.Contains(id, "\x00")
+	return id != "" && len(id) <= longestID && utf8.ValidString(id) && !strings.Contains(id, "\x00")
 }
 
 // mediaOf returns the media of a message, or nil.

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/types"
+	"go.mau.fi/whatsmeow/types/events"
+)
+
+func TestRetention(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.cfg.keep = time.Hour
+	err := s.withGateway(t.Context(), func(ctx context.Context) error {
+		put := func(store storeFunc, id types.MessageID, age time.Duration) {
+			info := types.MessageInfo{ID: id, Timestamp: time.Now().Add(-age), MessageSource: types.MessageSource{Chat: sender, Sender: sender}}
+			if err := store(ctx, s.a, &events.Message{Info: info, Message: &waE2E.Message{ImageMessage: s.upload(string(id)).Image()}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put(s.g.messages.put, "OLD1", 61*time.Minute)
+		put(s.g.messages.put, "OLD2", 61*time.Minute)
+		put(s.g.messages.put, "NEW", 59*time.Minute)
+		put(func(_ context.Context, _ string, evt *events.Message) error {
+			return s.g.contained(s.g.account(s.a), evt)
+		}, "ALREADYOLD", 61*time.Minute)
+		for id, want := range map[types.MessageID]int{"OLD1": http.StatusOK, "NEW": http.StatusOK, "ALREADYOLD": http.StatusNotFound} {
+			if got := s.ask(t, http.MethodGet, id); got.status != want {
+				t.Errorf("%s: got %s", id, got)
+			}
+		}
+		if n, err := s.g.sweep(ctx); err != nil || n != 2 {
+			t.Errorf("deleted %d, %v", n, err)
+		}
+		for id, want := range map[types.MessageID]int{"OLD1": http.StatusNotFound, "OLD2": http.StatusNotFound, "NEW": http.StatusOK} {
+			if got := s.ask(t, http.MethodGet, id); got.status != want {
+				t.Errorf("%s: got %s", id, got)
+			}
+		}
+		if files, _, _ := s.g.cache.usage(); files != 1 {
+			t.Errorf("%d files are in the cache", files)
+		}
+		if _, more, err := s.g.messages.deleteOld(ctx, time.Now(), 1); err != nil || !more {
+			t.Errorf("with a limit: more %v, %v", more, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSweepsByItself starts with what has become old while the gateway was away.
+func TestSweepsByItself(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	put := func(context.Context) error {
+		s.deliver(t, "OLD", &waE2E.Message{ImageMessage: s.upload("old").Image()})
+		s.waitRow(t, "OLD")
+		return nil
+	}
+	if err := s.withGateway(t.Context(), put); err != nil {
+		t.Fatal(err)
+	}
+	s.cfg.keep = time.Nanosecond
+	err := s.withGateway(t.Context(), func(context.Context) error {
+		for range 1000 {
+			if got := s.ask(t, http.MethodHead, "OLD"); got.status == http.StatusNotFound {
+				return nil
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Error("it is still there")
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
