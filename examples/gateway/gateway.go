@@ -13,6 +13,7 @@ import (
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/store/sqlstore"
 
@@ -34,16 +35,18 @@ const closeTime = 5 * time.Second
 
 // A gateway has the accounts of one process. All methods can be called concurrently.
 type gateway struct {
-	cfg      config
-	log      *slog.Logger
-	db       *sql.DB
-	sessions *sqlstore.Container
-	index    reupload.Index // of all accounts: it keeps them apart
-	messages *messages
-	store    storeFunc
-	intake   intake
-	cache    *cache
-	requests chan struct{} // has one for each request for media that runs
+	cfg       config
+	log       *slog.Logger
+	db        *sql.DB
+	sessions  *sqlstore.Container
+	index     reupload.Index // of all accounts: it keeps them apart
+	messages  *messages
+	store     storeFunc
+	intake    intake
+	started   time.Time
+	responses *prometheus.CounterVec
+	cache     *cache
+	requests  chan struct{} // has one for each request for media that runs
 
 	draining   atomic.Bool     // requests are not wanted any more
 	background sync.WaitGroup  // pairings, the first connects, and the deletion of what is old
@@ -62,7 +65,7 @@ func open(ctx context.Context, cfg config) (_ *gateway, err error) {
 	if cfg.dsn == "" {
 		return nil, errors.New("name the PostgreSQL database with -dsn, such as postgres://user:password@host/gateway; or try -demo")
 	}
-	g := &gateway{cfg: cfg, log: cfg.log, accounts: make(map[string]*account)}
+	g := &gateway{cfg: cfg, log: cfg.log, accounts: make(map[string]*account), started: time.Now(), responses: newResponses()}
 	g.requests = make(chan struct{}, cfg.requests)
 	g.root, g.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	g.running, g.stop = context.WithCancel(g.root)

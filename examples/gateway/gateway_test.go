@@ -92,6 +92,7 @@ func TestGateway(t *testing.T) {
 		t.Run("FirstOneStays", func(t *testing.T) { testFirstOneStays(t, s) })
 		t.Run("ComesAgain", func(t *testing.T) { testComesAgain(t, s) })
 		t.Run("Accounts", func(t *testing.T) { testAccounts(t, s) })
+		t.Run("Metrics", func(t *testing.T) { testMetrics(t, s) })
 		t.Run("LoggedOut", func(t *testing.T) { testLoggedOut(t, s) })
 		return nil
 	})

@@ -42,7 +42,7 @@ func TestWhoMayAsk(t *testing.T) {
 func TestToken(t *testing.T) {
 	t.Parallel()
 	const token = "0123456789abcdef"
-	g := &gateway{cfg: config{token: token}, log: slog.New(slog.DiscardHandler)}
+	g := &gateway{cfg: config{token: token}, log: slog.New(slog.DiscardHandler), cache: newTestCache(t, cacheConfig{}), responses: newResponses()}
 	server := httptest.NewServer(g.handler())
 	t.Cleanup(server.Close)
 	for _, c := range []struct {

@@ -13,9 +13,11 @@ import (
 // handler returns the endpoints.
 func (g *gateway) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /accounts/{account}/chats/{chat}/messages/{id}/media", g.serveMedia)
+	mux.HandleFunc("GET /accounts/{account}/chats/{chat}/messages/{id}/media", g.counted(g.serveMedia))
 	mux.HandleFunc("GET /accounts", g.serveList)
 	mux.HandleFunc("POST /accounts", g.servePair)
+	mux.HandleFunc("GET /{$}", g.servePage)
+	mux.Handle("GET /metrics", g.metricsHandler())
 	mux.HandleFunc("GET /livez", g.serveLive)
 	mux.HandleFunc("GET /readyz", g.serveReady)
 	return g.guard(mux)

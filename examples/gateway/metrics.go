@@ -1,0 +1,103 @@
+package main
+
+import (
+	"maps"
+	"net/http"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/whatsmeow-plugins/reupload"
+)
+
+// stats returns the statistics of all accounts.
+func (g *gateway) stats() map[string]reupload.Stats {
+	g.mu.Lock()
+	accounts := maps.Clone(g.accounts)
+	g.mu.Unlock()
+	stats := make(map[string]reupload.Stats, len(accounts))
+	for phone, a := range accounts {
+		stats[phone] = a.plugin.Stats()
+	}
+	return stats
+}
+
+// newMetrics returns the metrics of the gateway, with those of reupload.
+func (g *gateway) newMetrics() *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		statsCollector(g.stats), stateCollector{g}, g.responses,
+	)
+	gauge := func(name, help string, value func() float64) {
+		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+	}
+	counter := func(name, help string, value func() uint64) {
+		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value()) }))
+	}
+	counter("gateway_messages_stored_total", "Messages that were handled.", g.intake.stored.Load)
+	counter("gateway_messages_dropped_total", "Messages that could never be stored.", g.intake.dropped.Load)
+	counter("gateway_cache_hits_total", "Requests that were answered out of the cache.", g.cache.hits.Load)
+	gauge("gateway_cache_bytes", "Size of all files in the cache.", func() float64 { _, bytes, _ := g.cache.usage(); return float64(bytes) })
+	gauge("gateway_cache_limit_bytes", "How large the cache may become.", func() float64 { return float64(g.cache.limit) })
+	gauge("gateway_downloads", "Downloads that run now.", func() float64 { _, _, n := g.cache.usage(); return float64(n) })
+	gauge("gateway_requests", "Requests for media that run now.", func() float64 { return float64(len(g.requests)) })
+	return registry
+}
+
+func newResponses() *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gateway_media_responses_total", Help: "Requests for media that were answered, by the status.",
+	}, []string{"status"})
+}
+
+// counted counts the responses of a handler.
+func (g *gateway) counted(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		seen := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		next(seen, r)
+		g.responses.WithLabelValues(strconv.Itoa(seen.status)).Inc()
+	}
+}
+
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// A stateCollector says of each account whether it is linked and connected.
+type stateCollector struct{ g *gateway }
+
+var (
+	linkedDesc    = describe("gateway_account_linked", "Whether the account is linked.")
+	connectedDesc = describe("gateway_account_connected", "Whether the account is connected to WhatsApp.")
+)
+
+// Describe implements prometheus.Collector.
+func (c stateCollector) Describe(to chan<- *prometheus.Desc) { to <- linkedDesc; to <- connectedDesc }
+
+// Collect implements prometheus.Collector.
+func (c stateCollector) Collect(to chan<- prometheus.Metric) {
+	for _, a := range c.g.list() {
+		for desc, is := range map[*prometheus.Desc]bool{linkedDesc: a.Linked, connectedDesc: a.Connected} {
+			value := 0.0
+			if is {
+				value = 1
+			}
+			to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, a.Account)
+		}
+	}
+}
+
+func (g *gateway) metricsHandler() http.Handler {
+	return promhttp.HandlerFor(g.newMetrics(), promhttp.HandlerOpts{})
+}
