@@ -101,38 +101,6 @@ func TestGateway(t *testing.T) {
 	}
 }
 
-func TestShutdownDoesNotWaitForAPhone(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	answered := make(chan answer, 1)
-	start := time.Now()
-	err := s.withGateway(t.Context(), func(context.Context) error {
-		media := s.upload("a")
-		s.deliver(t, "3EB0", &waE2E.Message{ImageMessage: media.Image()})
-		s.waitRow(t, "3EB0")
-		s.box.Expire(media)
-		s.phones[s.a].Script("3EB0", wabox.Answer{None: true})
-		go func() {
-			got, err := s.get(context.WithoutCancel(t.Context()), s.a, sender.String(), "3EB0")
-			if err != nil {
-				t.Error(err)
-			}
-			answered <- got
-		}()
-		_, err := s.phones[s.a].WaitRequests(t.Context(), 1)
-		return err
-	})
-	if err != nil {
-		t.Error(err)
-	}
-	if got := <-answered; got.status != http.StatusServiceUnavailable {
-		t.Errorf("got %s", got)
-	}
-	if took := time.Since(start); took > 40*time.Second {
-		t.Errorf("it took %v", took)
-	}
-}
-
 func (s *stage) upload(text string) *wabox.Media {
 	return s.box.Upload([]byte(text), whatsmeow.MediaImage)
 }
