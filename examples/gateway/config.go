@@ -46,11 +46,10 @@ func defaults() config {
 	}
 }
 
-// flags adds the flags that set the config. Secrets come from the environment, as everybody on a machine can see its command lines.
+// flags adds the flags that set the config. Secrets can come from the environment, as everybody on a machine can see its command
+// lines.
 func (cfg *config) flags(set *flag.FlagSet) {
-	cfg.token = os.Getenv("GATEWAY_TOKEN")
-	set.StringVar(&cfg.dsn, "dsn", os.Getenv("GATEWAY_DSN"), "the PostgreSQL `database`, such as postgres://user:password@host/gateway (default $GATEWAY_DSN)")
-	set.Lookup("dsn").DefValue = "" // or -help would print the password
+	set.StringVar(&cfg.dsn, "dsn", "", "the PostgreSQL `database`, such as postgres://user:password@host/gateway (default $GATEWAY_DSN)")
 	set.StringVar(&cfg.listen, "listen", cfg.listen, "the `address` to listen on; beyond this machine only with $GATEWAY_TOKEN")
 	set.StringVar(&cfg.host, "host", "", "the `name` that a proxy in front is asked by, if it passes that on")
 	set.DurationVar(&cfg.timeout, "timeout", cfg.timeout, "how long a request waits for a phone")
@@ -61,6 +60,19 @@ func (cfg *config) flags(set *flag.FlagSet) {
 	set.StringVar(&cfg.cache.dir, "cache-dir", "", "a `directory` of the gateway's own for the files asked for last (default a temporary one)")
 	set.Var((*megabytes)(&cfg.cache.limit), "cache-size", "how many `MB` of files to keep there")
 	set.Var((*megabytes)(&cfg.cache.largest), "max-file", "how many `MB` one file may have")
+}
+
+// complete takes the rest from the environment, and says what cannot be. The demo does without, as it must not touch the database
+// that the environment names.
+func (cfg *config) complete() error {
+	if cfg.dsn == "" {
+		cfg.dsn = os.Getenv("GATEWAY_DSN")
+	}
+	cfg.token = os.Getenv("GATEWAY_TOKEN")
+	if cfg.requests < 1 || cfg.cache.parallel < 1 || cfg.cache.largest < 1 || cfg.timeout <= 0 {
+		return errors.New("-max-requests, -max-downloads, -max-file and -timeout must be more than 0")
+	}
+	return nil
 }
 
 // shortestToken is how long a token must be at least, so that it cannot be guessed.

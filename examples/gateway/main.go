@@ -47,7 +47,7 @@ func main() {
 	if cfg.log, err = newLog(os.Stdout, *format, level); err != nil {
 	} else if *withDemo {
 		err = demo(ctx, os.Stdout, cfg.dsn)
-	} else {
+	} else if err = cfg.complete(); err == nil {
 		err = run(ctx, cfg)
 	}
 	if err != nil {

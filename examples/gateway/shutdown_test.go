@@ -55,7 +55,7 @@ func TestCloseHandlesWhatHasCome(t *testing.T) {
 				return next(ctx, account, evt)
 			}
 			close(started)
-			<-s.g.running.Done() // the gateway ends
+			<-s.g.running.Done()                // the gateway ends
 			time.Sleep(1500 * time.Millisecond) // longer than the plugin itself would wait
 			err := next(ctx, account, evt)
 			stored <- err

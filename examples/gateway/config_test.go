@@ -1,0 +1,51 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestConfig sets the environment, and so does not run beside others.
+func TestConfig(t *testing.T) {
+	t.Setenv("GATEWAY_DSN", "postgres://user:PASSWORD@host/environment")
+	t.Setenv("GATEWAY_TOKEN", "TOKEN-of-the-environment")
+	parse := func(args ...string) (cfg config, help string, err error) {
+		cfg = defaults()
+		var out bytes.Buffer
+		set := flag.NewFlagSet("gateway", flag.ContinueOnError)
+		set.SetOutput(&out)
+		cfg.flags(set)
+		set.Usage()
+		err = set.Parse(args)
+		return cfg, out.String(), err
+	}
+	cfg, help, err := parse()
+	if err != nil || cfg.dsn != "" || cfg.token != "" {
+		t.Errorf("the demo would use the database of the environment: %v, %v", cfg.dsn, err)
+	}
+	if strings.Contains(help, "PASSWORD") || strings.Contains(help, "TOKEN-") {
+		t.Errorf("-help tells secrets:\n%s", help)
+	}
+	if err = cfg.complete(); err != nil || !strings.HasSuffix(cfg.dsn, "/environment") || cfg.token != "TOKEN-of-the-environment" {
+		t.Errorf("got %v, %v", cfg.dsn, err)
+	}
+	cfg, _, err = parse("-dsn", "flag", "-cache-size", "3", "-max-file", "2", "-keep", "48h")
+	if err = cfg.complete(); err != nil || cfg.dsn != "flag" || cfg.cache.limit != 3<<20 || cfg.cache.largest != 2<<20 || cfg.keep != 48*time.Hour {
+		t.Errorf("got %+v, %v", cfg, err)
+	}
+	if _, _, err = parse("-cache-size", "3GB"); err == nil || !strings.Contains(err.Error(), "MB") {
+		t.Errorf("got %v", err)
+	}
+	for _, flag := range []string{"-max-requests", "-max-downloads", "-max-file", "-timeout"} {
+		value := "0"
+		if cfg, _, err = parse(flag, value); err != nil {
+			t.Fatal(err)
+		}
+		if err = cfg.complete(); err == nil || !strings.Contains(err.Error(), flag) {
+			t.Errorf("%s %s: got %v", flag, value, err)
+		}
+	}
+}
