@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
+	"regexp"
 	"testing"
 	"time"
 
@@ -77,5 +79,32 @@ func TestCloseHandlesWhatHasCome(t *testing.T) {
 		}
 	default:
 		t.Error("nobody has waited for the message")
+	}
+}
+
+// TestRun starts and ends the gateway as main does, with a log that says where it listens.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	out := new(safeBuffer)
+	s.cfg.log, _ = newLog(out, "text", slog.LevelInfo)
+	s.cfg.listen = "127.0.0.1:0"
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, s.cfg) }()
+	listening := regexp.MustCompile(`msg=Listening url=(\S+)`)
+	for !listening.MatchString(out.String()) {
+		select {
+		case err := <-ended:
+			t.Fatalf("it has ended: %v", err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	if got := status(t, listening.FindStringSubmatch(out.String())[1]+"/readyz"); got != http.StatusOK {
+		t.Errorf("it is not ready: %d", got)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
