@@ -32,7 +32,9 @@ func TestConfig(t *testing.T) {
 	if err = cfg.complete(); err != nil || !strings.HasSuffix(cfg.dsn, "/environment") || cfg.token != "TOKEN-of-the-environment" {
 		t.Errorf("got %v, %v", cfg.dsn, err)
 	}
-	cfg, _, err = parse("-dsn", "flag", "-cache-size", "3", "-max-file", "2", "-keep", "48h")
+	if cfg, _, err = parse("-dsn", "flag", "-cache-size", "3", "-max-file", "2", "-keep", "48h"); err != nil {
+		t.Fatal(err)
+	}
 	if err = cfg.complete(); err != nil || cfg.dsn != "flag" || cfg.cache.limit != 3<<20 || cfg.cache.largest != 2<<20 || cfg.keep != 48*time.Hour {
 		t.Errorf("got %+v, %v", cfg, err)
 	}
