@@ -218,10 +218,10 @@ func TestFaults(t *testing.T) {
 		{"break, and a login that is missed", func(s *stage, _ *caller) { s.line.breaks(); s.line.comesBack() }, [...]end{
 			{ErrBusy, timeout, 0}, {errNoAck, timeout, 2}, {errNoNetwork, timeout, 1}, {errNoAck, timeout, 2}, {errNoNetwork, timeout, 1},
 		}},
-		{"disconnect", func(s *stage, _ *caller) { s.line.returns = false; s.line.breaks() }, [...]end{
+		{"disconnect", func(s *stage, _ *caller) { s.line.set(func(l *fakeLine) { l.returns = false }); s.line.breaks() }, [...]end{
 			{ErrBusy, timeout, 0}, {whatsmeow.ErrNotConnected, 0, 1}, {errNoNetwork, timeout, 1}, {whatsmeow.ErrNotConnected, watchPause, 1}, {errNoNetwork, timeout, 1},
 		}},
-		{"break by logout", func(s *stage, _ *caller) { s.line.own = types.EmptyJID; s.line.breaks() }, [...]end{
+		{"break by logout", func(s *stage, _ *caller) { s.line.set(func(l *fakeLine) { l.own = types.EmptyJID }); s.line.breaks() }, [...]end{
 			{ErrBusy, timeout, 0}, {whatsmeow.ErrNotLoggedIn, 0, 1}, {whatsmeow.ErrNotLoggedIn, 0, 1}, {whatsmeow.ErrNotLoggedIn, watchPause, 1}, {errNoNetwork, timeout, 1},
 		}},
 		{"logout", func(s *stage, _ *caller) { s.tell(event{what: aborted, err: whatsmeow.ErrNotLoggedIn}) }, [...]end{
@@ -252,7 +252,7 @@ func TestFaults(t *testing.T) {
 					want := fault.ends[i]
 					c.endsAfter(want.after, want.err)
 					pass(time.Hour) // and nothing more happens then
-					if n := len(s.line.sendings); n != want.sends {
+					if n := len(s.line.all()); n != want.sends {
 						s.Errorf("%d receipts were sent, want %d", n, want.sends)
 					}
 					if others != nil {
@@ -327,7 +327,7 @@ func TestLoginAfterABreak(t *testing.T) {
 			s.line.breaks() // the flight watches the new connection
 			pass(5 * time.Second)
 			s.logsIn()
-			s.line.returns = false
+			s.line.set(func(l *fakeLine) { l.returns = false })
 			s.line.breaks()
 			c := s.ask(asking(file(1)))
 			c.endsAfter(stageTimeout-5*time.Second, errNoNetwork)
@@ -362,7 +362,7 @@ func (s *stage) storedNothing() {
 
 func TestNoConnectionAtAll(t *testing.T) {
 	onStage(t, func(s *stage) {
-		s.line.returns = false
+		s.line.set(func(l *fakeLine) { l.returns = false })
 		s.line.breaks()
 		s.ask(asking(file(1))).endsAfter(0, whatsmeow.ErrNotConnected)
 		s.line.writing = func(context.Context) error { return whatsmeow.ErrNotLoggedIn }
@@ -386,13 +386,13 @@ func TestOneRequestPerMessageID(t *testing.T) {
 				a := s.ask(asking(first))
 				pass(time.Second)
 				b, c := s.ask(asking(second)), s.ask(asking(third))
-				if len(s.line.sendings) != 1 {
-					s.Fatalf("sent are %v", s.line.sendings)
+				if len(s.line.all()) != 1 {
+					s.Fatalf("sent are %v", s.line.all())
 				}
 				end(s, first)
 				synctest.Wait()
-				if !a.done || len(s.line.sendings) != 2 {
-					s.Fatalf("the first has ended: %t; sent are %v", a.done, s.line.sendings)
+				if !a.done() || len(s.line.all()) != 2 {
+					s.Fatalf("the first has ended: %t; sent are %v", a.done(), s.line.all())
 				}
 				s.acks(second)
 				if !s.finds(second, "/second") {
@@ -418,8 +418,8 @@ func TestAnswerForOneThatWaits(t *testing.T) {
 		a.waits()
 		s.finds(first, "/first")
 		a.heals("/first")
-		if len(s.line.sendings) != 1 {
-			s.Errorf("sent are %v", s.line.sendings)
+		if len(s.line.all()) != 1 {
+			s.Errorf("sent are %v", s.line.all())
 		}
 	})
 }
@@ -465,7 +465,7 @@ func TestCallersLeave(t *testing.T) {
 		a.cancel() // a flight that was sent outlives its callers
 		b.cancel() // one that was not does not
 		synctest.Wait()
-		if !a.done || !b.done || s.waiting() != 1 {
+		if !a.done() || !b.done() || s.waiting() != 1 {
 			s.Fatalf("%d flights are left", s.waiting())
 		}
 		c := s.ask(asking(file(1))) // finds the flight
@@ -865,7 +865,7 @@ func TestAnswerComesBeforeSendReturns(t *testing.T) {
 		q := asking(file(1))
 		pass(time.Second)
 		s.line.writing = func(context.Context) error { time.Sleep(time.Second); return nil }
-		s.line.deaf = true
+		s.line.set(func(l *fakeLine) { l.deaf = true })
 		c := s.ask(q)
 		s.finds(file(1), "/new")
 		c.heals("/new")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -117,7 +118,6 @@ func asking(e Entry) question {
 type caller struct {
 	s      *stage
 	cancel context.CancelFunc
-	done   bool
 	ended  chan struct{}
 	after  time.Duration
 	result Result
@@ -132,7 +132,7 @@ func (s *stage) ask(q question) *caller {
 	go func() {
 		defer cancel()
 		c.result, c.err = s.pending.ask(ctx, q)
-		c.after, c.done = time.Since(began), true
+		c.after = time.Since(began)
 		close(c.ended)
 	}()
 	synctest.Wait()
@@ -147,8 +147,8 @@ func (c *caller) ends(want error) {
 	case <-time.After(24 * time.Hour):
 	}
 	synctest.Wait()
-	if !c.done || !errors.Is(c.err, want) || want == ErrTimeout && c.err != ErrTimeout {
-		c.s.Fatalf("the caller ends: %t, with error %v, want %v", c.done, c.err, want)
+	if !c.done() || !errors.Is(c.err, want) || want == ErrTimeout && c.err != ErrTimeout {
+		c.s.Fatalf("the caller ends: %t, with error %v, want %v", c.done(), c.err, want)
 	}
 }
 
@@ -164,15 +164,25 @@ func (c *caller) endsAfter(after time.Duration, want error) {
 func (c *caller) heals(path string) {
 	c.s.Helper()
 	synctest.Wait()
-	if !c.done || c.err != nil || c.result.DirectPath != path {
-		c.s.Fatalf("the caller has ended: %t, with path %q, error %v; want %q", c.done, c.result.DirectPath, c.err, path)
+	if !c.done() || c.err != nil || c.result.DirectPath != path {
+		c.s.Fatalf("the caller has ended: %t, with path %q, error %v; want %q", c.done(), c.result.DirectPath, c.err, path)
+	}
+}
+
+// done reports whether the caller has ended.
+func (c *caller) done() bool {
+	select {
+	case <-c.ended:
+		return true
+	default:
+		return false
 	}
 }
 
 func (c *caller) waits() {
 	c.s.Helper()
 	synctest.Wait()
-	if c.done {
+	if c.done() {
 		c.s.Fatalf("the caller has ended with %v, %v", c.result, c.err)
 	}
 }
@@ -227,10 +237,8 @@ func (s *stage) logsIn() {
 func (s *stage) sent(want ...string) {
 	s.Helper()
 	synctest.Wait()
-	s.line.mu.Lock()
-	defer s.line.mu.Unlock()
 	var got []string
-	for _, sending := range s.line.sendings {
+	for _, sending := range s.line.all() {
 		got = append(got, fmt.Sprintf("%d@%s", sending.form, sending.at.Sub(s.began)))
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
@@ -278,8 +286,31 @@ type sending struct {
 	at   time.Time
 }
 
-func (l *fakeLine) ownID() types.JID   { return l.own }
-func (l *fakeLine) reconnecting() bool { return l.returns }
+// set changes how the line is.
+func (l *fakeLine) set(how func(*fakeLine)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	how(l)
+}
+
+// all returns what was sent.
+func (l *fakeLine) all() []sending {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.sendings)
+}
+
+func (l *fakeLine) ownID() types.JID {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.own
+}
+
+func (l *fakeLine) reconnecting() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.returns
+}
 
 func (l *fakeLine) isOnline() bool {
 	l.mu.Lock()
