@@ -597,7 +597,7 @@ func TestPatience(t *testing.T) {
 	})
 }
 
-func TestLateAnswer(t *testing.T) {
+func TestLateAnswerIsKept(t *testing.T) {
 	onStage(t, func(s *stage) {
 		e := file(1)
 		c := s.ask(asking(e))
