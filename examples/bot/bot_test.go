@@ -28,7 +28,7 @@ func TestDemo(t *testing.T) {
 	}
 	story := out.String()
 	for _, want := range []string{
-		"plugin     Healed a download of 3EB0C0FFEE",
+		"plugin     Healed a download of message \"3EB0C0FFEE",
 		"Saved as sha256-",
 		"The phone no longer has this file either.",
 		"the phone was asked for 3EB0C0FFEE and 3EB0DECAF0: the index",

@@ -44,8 +44,12 @@ func newBrowser(t *testing.T) *browser {
 		t.Skip(missing)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	profile, err := os.MkdirTemp("", "chromium")
+	if err != nil {
+		t.Fatal(err)
+	}
 	args := []string{
-		"--headless", "--remote-debugging-port=0", "--user-data-dir=" + t.TempDir(), "--disable-gpu", "--disable-dev-shm-usage",
+		"--headless", "--remote-debugging-port=0", "--user-data-dir=" + profile, "--disable-gpu", "--disable-dev-shm-usage",
 		"--no-first-run", "--disable-background-networking", "--hide-scrollbars", "about:blank",
 	}
 	if os.Getuid() == 0 {
@@ -63,7 +67,12 @@ func newBrowser(t *testing.T) *browser {
 		cancel()
 		_ = command.Process.Kill()
 		_ = command.Wait()
-		time.Sleep(100 * time.Millisecond) // its children still write to its directory
+		for range 100 { // its children still write to its directory
+			if os.RemoveAll(profile) == nil {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
 	})
 	var url string
 	for lines := bufio.NewScanner(stderr); url == "" && lines.Scan(); {

@@ -43,7 +43,7 @@ func TestDemo(t *testing.T) {
 	story := out.String()
 	for _, want := range []string{
 		"media: 200 OK", "media: 410 Gone", "media: 504 Gateway Timeout", "media: 404 Not Found", "media: 400 Bad Request",
-		"media: 503 Service Unavailable", "plugin     Healed a download of 3EB0AA01", "right: this is how it has to go",
+		"media: 503 Service Unavailable", "plugin     Healed a download of message \"3EB0AA01\"", "right: this is how it has to go",
 	} {
 		if !strings.Contains(story, want) {
 			t.Errorf("there is no %q", want)
