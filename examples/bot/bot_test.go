@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.mau.fi/whatsmeow/proto/waE2E"
@@ -29,7 +30,7 @@ func TestDemo(t *testing.T) {
 	story := out.String()
 	for _, want := range []string{
 		"plugin     Healed a download of message \"3EB0C0FFEE",
-		"Saved as sha256-",
+		"Saved as ",
 		"The phone no longer has this file either.",
 		"the phone was asked for 3EB0C0FFEE and 3EB0DECAF0: the index",
 		"right: this is how it has to go",
@@ -55,6 +56,29 @@ func TestDemoEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// mustDraw makes a picture, a different one for each number.
+func mustDraw(t *testing.T, s *stage, n uint8) *wabox.Media {
+	t.Helper()
+	picture, err := s.draw(color.RGBA{R: n})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return picture
+}
+
+// files returns the names in the directory for media.
+func (s *stage) files(t *testing.T) (names []string) {
+	t.Helper()
+	found, err := os.ReadDir(s.cfg.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range found {
+		names = append(names, entry.Name())
+	}
+	return names
+}
+
 // newStage returns a stage that tells its story to nobody.
 func newStage(t *testing.T) *stage {
 	t.Helper()
@@ -64,7 +88,7 @@ func newStage(t *testing.T) *stage {
 	}
 	t.Cleanup(box.Close)
 	dir := t.TempDir()
-	s := &stage{out: new(bytes.Buffer), box: box, answers: make(chan string, 8)}
+	s := &stage{out: new(bytes.Buffer), box: box, answers: make(chan answer, 8)}
 	s.cfg = config{db: filepath.Join(dir, "a bot?.db"), dir: filepath.Join(dir, "media"), log: logger{s, "bot", false}, newClient: s.newClient}
 	return s
 }
@@ -72,29 +96,25 @@ func newStage(t *testing.T) *stage {
 func TestQuotesThatClaimWhatTheyLike(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	first, err := s.draw(color.RGBA{R: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	second, err := s.draw(color.RGBA{R: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
+	first, second := mustDraw(t, s, 1), mustDraw(t, s, 2)
 	get := func(id string, of *wabox.Media) *waE2E.Message {
 		msg := reply(of)
 		msg.ExtendedTextMessage.ContextInfo.StanzaID = &id
 		msg.ExtendedTextMessage.ContextInfo.Participant = proto.String(sender.String())
 		return msg
 	}
-	err = s.withBot(t.Context(), func(*bot) error {
+	noChecksum := get("3EB0AA", first)
+	noChecksum.ExtendedTextMessage.ContextInfo.QuotedMessage.ImageMessage.FileSHA256 = nil
+	err := s.withBot(t.Context(), func(*bot) error {
 		for _, step := range []struct {
 			msg  *waE2E.Message
 			want string
 		}{
-			{get("3EB0AA", first), "Saved as 3EB0AA.png."},
-			{get("3EB0AA", first), "Saved as 3EB0AA.png."},
-			{get("3EB0AA", second), "Another file has been saved under the name of this message."},
-			{get("../../3EB0BB", second), "Saved as " + fileName("", pictureOf(second)) + "."},
+			{get("3EB0AA", first), "Saved as " + fileName(pictureOf(first)) + "."},
+			{get("3EB0BB", first), "Saved as " + fileName(pictureOf(first)) + "."},
+			{get("3EB0AA", second), "Saved as " + fileName(pictureOf(second)) + "."},
+			{get("../../3EB0BB", second), "Saved as " + fileName(pictureOf(second)) + "."},
+			{noChecksum, "It did not work this time. Reply !get again in a few minutes."},
 			{&waE2E.Message{Conversation: proto.String(" !GET\n")}, "Reply !get to a picture, a video, an audio or a document."},
 		} {
 			if err := s.deliver("", step.msg); err != nil {
@@ -104,14 +124,13 @@ func TestQuotesThatClaimWhatTheyLike(t *testing.T) {
 				return err
 			}
 		}
-		return s.waitSaved(t.Context(), "3EB0AA.png", first)
+		return errors.Join(s.waitSaved(t.Context(), first), s.waitSaved(t.Context(), second))
 	})
 	if err != nil {
 		t.Error(err)
 	}
-	found, err := os.ReadDir(s.cfg.dir)
-	if err != nil || len(found) != 2 {
-		t.Errorf("got %v, %v, want the two files and nothing else", found, err)
+	if names := s.files(t); len(names) != 2 {
+		t.Errorf("got %v, want the two files and nothing else", names)
 	}
 	if info, err := os.Stat(s.cfg.db); err != nil || info.Mode().Perm()&0o077 != 0 {
 		t.Errorf("others can read the database: %v, %v", info, err)
@@ -181,29 +200,35 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 func TestFileName(t *testing.T) {
 	t.Parallel()
 	checksum := bytes.Repeat([]byte{0xab}, 32)
-	const byChecksum = "sha256-abababababababababababababababab"
-	for _, c := range []struct{ id, mimetype, want string }{
-		{"3EB0C0FFEE", "image/jpeg", "3EB0C0FFEE.jpg"},
-		{"3A-b_c", "audio/ogg; codecs=opus", "3A-b_c.ogg"},
-		{"A", "AUDIO/OGG;codecs", "A.ogg"},
-		{"A", "application/x-msdownload", "A.bin"},
-		{"A", "../../etc", "A.bin"},
-		{"A", "", "A.bin"},
-		{"", "image/png", byChecksum + ".png"},
-		{"../A", "image/png", byChecksum + ".png"},
-		{".hidden", "image/png", byChecksum + ".png"},
-		{"-A", "image/png", byChecksum + ".png"},
-		{"A\x00", "image/png", byChecksum + ".png"},
-		{`C:\A`, "image/png", byChecksum + ".png"},
-		{strings.Repeat("A", 65), "image/png", byChecksum + ".png"},
+	for mimetype, ext := range map[string]string{
+		"image/jpeg":               ".jpg",
+		"audio/ogg; codecs=opus":   ".ogg",
+		"AUDIO/OGG;codecs":         ".ogg",
+		"application/x-msdownload": ".bin",
+		"../../etc":                ".bin",
+		"":                         ".bin",
 	} {
-		file := &waE2E.DocumentMessage{Mimetype: &c.mimetype, FileSHA256: checksum, FileName: proto.String("/etc/passwd")}
-		if got := fileName(c.id, file); got != c.want {
-			t.Errorf("%q of type %q: got %s, want %s", c.id, c.mimetype, got, c.want)
+		file := &waE2E.DocumentMessage{Mimetype: &mimetype, FileSHA256: checksum, FileName: proto.String("/etc/passwd")}
+		if got, want := fileName(file), strings.Repeat("ab", 16)+ext; got != want {
+			t.Errorf("type %q: got %s, want %s", mimetype, got, want)
 		}
 	}
-	if got := fileName("", &waE2E.ImageMessage{}); got != "sha256-.bin" { // which whatsmeow does not download
-		t.Errorf("got %s", got)
+}
+
+func TestDatabaseSettings(t *testing.T) {
+	t.Parallel()
+	db, err := openDB(filepath.Join(t.TempDir(), "bot.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for pragma, want := range map[string]string{
+		"busy_timeout": "5000", "foreign_keys": "1", "journal_mode": "wal", "synchronous": "1",
+	} {
+		var got string
+		if err := db.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
+			t.Errorf("%s: got %s, %v, want %s", pragma, got, err, want)
+		}
 	}
 }
 
@@ -231,7 +256,7 @@ func TestAttachmentOf(t *testing.T) {
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	const otherwise = "It did not work this time. Reply !get again in a few minutes."
-	for _, err := range []error{reupload.ErrNotFound, reupload.ErrDecryption, reupload.ErrTimeout, reupload.ErrUnknownMessage, errTaken} {
+	for _, err := range []error{reupload.ErrNotFound, reupload.ErrDecryption, reupload.ErrTimeout, reupload.ErrUnknownMessage, syscall.ENOSPC} {
 		if got := explain(fmt.Errorf("wrapped: %w", err)); got == otherwise {
 			t.Errorf("nothing is said about %v", err)
 		}

@@ -5,7 +5,8 @@
 //	go run .                              # link it by scanning a QR code
 //	go run . -phone +491701234567         # link it by typing a code on the phone
 //
-// This file starts with all that has to do with reupload. bot.go has the bot, save.go its files, and demo.go the demo.
+// This file starts with all that has to do with reupload. bot.go has the bot, from its start to its
+// end, link.go how it gets an account, save.go its files, reply.go what it says, and demo.go the demo.
 package main
 
 import (
@@ -49,7 +50,7 @@ type config struct {
 func main() {
 	var cfg config
 	flag.StringVar(&cfg.db, "db", "bot.db", "the SQLite `file` with WhatsApp's session and the index; keep it secret")
-	flag.StringVar(&cfg.dir, "dir", "media", "the `directory` that media is saved in")
+	flag.StringVar(&cfg.dir, "dir", "media", "the `directory` that media is saved in; each bot needs one of its own")
 	flag.StringVar(&cfg.phone, "phone", "", "link by a code, with this phone `number`, such as +491701234567")
 	withDemo := flag.Bool("demo", false, "show in a minute what the bot does, without an account and a network")
 	verbose := flag.Bool("v", false, "log what whatsmeow does as well")

@@ -12,11 +12,12 @@ import (
 	"mime"
 	"os"
 	"regexp"
+	"runtime"
 	"strings"
+	"syscall"
 
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waE2E"
-	"go.mau.fi/whatsmeow/types"
 )
 
 // An attachment is the file of a message.
@@ -42,78 +43,131 @@ func attachmentOf(msg *waE2E.Message) attachment {
 	return nil
 }
 
-// errTaken means that there is another file with the name already. A quote can claim any message id.
-var errTaken = errors.New("there is another file of this name")
-
-// save downloads a file and returns its name in the media directory. The file is there completely or not at all, and one
-// that is there already stays.
-func (b *bot) save(ctx context.Context, id types.MessageID, file attachment) (name string, err error) {
-	name = fileName(id, file)
-	switch has, err := b.has(name, file); {
-	case err != nil:
-		return "", err
-	case has:
-		return name, nil
+// save downloads a file and returns its name in the media directory. When it returns without an error, the whole file is there
+// and a power cut does not take it away; a file that is not whole is never there. It does nothing if the file is there already.
+func (b *bot) save(ctx context.Context, file attachment) (name string, err error) {
+	if n := len(file.GetFileSHA256()); n != sha256.Size {
+		return "", fmt.Errorf("the message has a checksum of %d bytes for its file; ask for it to be sent again", n)
 	}
+	name = fileName(file)
+	switch err = b.verify(name, file.GetFileSHA256()); {
+	case err == nil:
+		return name, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		b.log.Warnf("Replacing %s, which is broken: %v", name, err)
+	}
+	// In the same directory, since a file can only be renamed within its file system.
 	temporary := "." + rand.Text() + ".part"
 	f, err := b.media.OpenFile(temporary, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return "", fmt.Errorf("check the directory of -dir: %w", err)
 	}
-	// Plain whatsmeow. This heals, because the index knows which message the file belongs to.
-	err = b.client.DownloadToFile(ctx, file, f)
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = b.name(temporary, name, file)
+	if err = b.fill(ctx, f, file); err == nil {
+		err = b.media.Rename(temporary, name)
 	}
 	if err != nil {
 		_ = b.media.Remove(temporary)
 		return "", err
 	}
-	return name, nil
+	return name, b.syncDirectory()
 }
 
-// name gives a downloaded file its name, unless another one has come by that meanwhile.
-func (b *bot) name(temporary, name string, file attachment) error {
-	b.naming.Lock()
-	defer b.naming.Unlock()
-	if _, err := b.has(name, file); err != nil {
+// fill downloads into a new file and closes it. Without the sync, a power cut could leave an empty file under the final name,
+// since the disk may learn of the new name before it gets the data.
+func (b *bot) fill(ctx context.Context, f *os.File, file attachment) error {
+	// Plain whatsmeow. This heals, because the index knows which message the file belongs to.
+	target := &target{File: f}
+	err := b.client.DownloadToFile(ctx, file, target)
+	switch {
+	case target.err != nil:
+		err = target.err
+	case err == nil:
+		err = b.sync(f)
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// A target is a file that whatsmeow downloads to. It keeps what the disk says, for whatsmeow does not:
+// it takes an error of the operating system for one of the network, tries again for a quarter of a
+// minute, and then reports that the file is damaged.
+type target struct {
+	whatsmeow.File
+	err error
+}
+
+func (t *target) Write(p []byte) (int, error) {
+	n, err := t.File.Write(p)
+	if err != nil {
+		t.err = err
+		err = errors.New(err.Error()) // a plain one, which ends the download
+	}
+	return n, err
+}
+
+// syncDirectory brings the names in the media directory to the disk.
+func (b *bot) syncDirectory() error {
+	if runtime.GOOS == "windows" { // which does it by itself, and has no call for it
+		return nil
+	}
+	dir, err := b.media.Open(".")
+	if err != nil {
 		return err
 	}
-	return b.media.Rename(temporary, name)
+	defer dir.Close()
+	return b.sync(dir)
 }
 
-// has tells whether a file is there already. The error is errTaken if it is another one.
-func (b *bot) has(name string, file attachment) (bool, error) {
+// verify returns nil if a file is there and whole. The error is fs.ErrNotExist, or says what is wrong.
+func (b *bot) verify(name string, checksum []byte) error {
 	f, err := b.media.Open(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	} else if err != nil {
-		return false, err
+	if err != nil {
+		return err
 	}
 	defer f.Close()
 	hash := sha256.New()
 	if _, err = io.Copy(hash, f); err != nil {
-		return false, err
+		return err
 	}
-	if !bytes.Equal(hash.Sum(nil), file.GetFileSHA256()) {
-		return false, errTaken
+	if !bytes.Equal(hash.Sum(nil), checksum) {
+		return errors.New("it has another checksum")
 	}
-	return true, nil
+	return nil
 }
 
-// safeID is what the ids of messages look like. A sender can make up another one, such as a path.
-var safeID = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$`)
+// leftover is what save calls a file that is not there completely yet.
+var leftover = regexp.MustCompile(`^\.[A-Z2-7]{26}\.part$`)
 
-// fileName makes up the name of a file: the message's id, or else the file's checksum, and an extension that its type has.
-// The name that the sender gave the file is not used.
-func fileName(id types.MessageID, file attachment) string {
-	if !safeID.MatchString(id) {
-		id = fmt.Sprintf("sha256-%.16x", file.GetFileSHA256())
+// removeLeftovers removes what a run has left that was killed while it downloaded.
+func (b *bot) removeLeftovers() error {
+	entries, err := fs.ReadDir(b.media.FS(), ".")
+	if err != nil {
+		return err
 	}
-	return id + extension(file.GetMimetype())
+	for _, entry := range entries {
+		if leftover.MatchString(entry.Name()) {
+			if err = b.media.Remove(entry.Name()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// isDiskFull reports whether an error means that the disk is full, or the user's part of it.
+func isDiskFull(err error) bool {
+	const errorDiskFull = syscall.Errno(112) // of Windows, where syscall.ENOSPC is a number of Go's own
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
+		runtime.GOOS == "windows" && errors.Is(err, errorDiskFull)
+}
+
+// fileName makes the name of a file from its checksum, and an extension that its type has. So a file has one name, whether it
+// comes with its message or is healed for somebody who quotes it; what is sent twice is there once; and nobody can make a message
+// whose file takes another's name. The name that the sender gave the file is not used.
+func fileName(file attachment) string {
+	return fmt.Sprintf("%.16x", file.GetFileSHA256()) + extension(file.GetMimetype())
 }
 
 // extensions are the ones that this bot gives to files, so that no sender can make it write a program.
