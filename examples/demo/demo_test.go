@@ -7,16 +7,36 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/whatsmeow-plugins/reupload"
 	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
-// aligned is what each line looks like.
-var aligned = regexp.MustCompile(`^ {0,6}\d{1,6}\.\d ms  (bot → CDN   |bot → server|server → bot|stage       |bot         |bot does    |plugin      )  \S.*$`)
+// aligned is what each line looks like: with a time and a name, or going on with the one above.
+var aligned = regexp.MustCompile(`^( {0,4}\d{1,5} ms  (bot → CDN   |bot → server|server → bot|stage       |legend      |bot         |bot does    |plugin      )  \S| {24} {0,2}\S).*$`)
+
+// unwrap puts what goes on in the next line back into one, since the length of a number can decide
+// where a line breaks.
+func unwrap(story string) string { return regexp.MustCompile(`\n {24} *`).ReplaceAllString(story, " ") }
+
+// lengthsFit checks that no line of a text is too long for a terminal.
+func lengthsFit(t *testing.T, text string) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if n := utf8.RuneCountInString(line); n > width {
+			t.Errorf("%d characters: %s", n, line)
+		}
+	}
+}
 
 func TestEveryFault(t *testing.T) {
 	t.Parallel()
@@ -27,17 +47,20 @@ func TestEveryFault(t *testing.T) {
 			if err := run(t.Context(), &out, f.name, false); err != nil {
 				t.Errorf("run: %v", err)
 			}
-			story := out.String()
-			for line := range strings.Lines(story) {
+			lengthsFit(t, out.String())
+			for line := range strings.Lines(out.String()) {
 				if !aligned.MatchString(strings.TrimSuffix(line, "\n")) {
 					t.Errorf("not aligned: %s", line)
 				}
 			}
+			if !strings.Contains(out.String(), "\n                          <rmr jid=CHAT from_me=false>\n") {
+				t.Error("<rmr> has no line of its own")
+			}
+			story := unwrap(out.String())
 			for _, want := range append(wants(f),
-				"bot → server  <receipt type=server-error id=3EB0C0FFEE",
-				"<rmr jid=447700900123@s.whatsapp.net from_me=false>",
+				"bot → server  <receipt type=server-error id=3EB0C0FFEE to=OWN> <encrypt> <enc_p>28B <enc_iv>12B <rmr jid=CHAT from_me=false>",
 				"_n.enc: 410 Gone",
-				f.story, f.advice, "right: this is how it has to go",
+				f.story, advice[reupload.Label(f.cause)], "right: this is how it has to go",
 			) {
 				if !strings.Contains(story, want) {
 					t.Errorf("there is no %q", want)
@@ -47,9 +70,36 @@ func TestEveryFault(t *testing.T) {
 				t.Error("a query was printed")
 			}
 			if t.Failed() {
-				t.Logf("the story was\n%s", story)
+				t.Logf("the story was\n%s", out.String())
 			}
 		})
+	}
+}
+
+// TestAdviceIsThatOfTheREADME compares it with the table of causes.
+func TestAdviceIsThatOfTheREADME(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile("(?m)^\\| `(Err[A-Za-z]+)` \\|.*\\| (.*) \\|$")
+	table := make(map[string]string) // by the label that belongs to the name
+	for _, cells := range row.FindAllStringSubmatch(string(readme), -1) {
+		var label strings.Builder
+		for i, r := range strings.TrimPrefix(cells[1], "Err") {
+			if i > 0 && unicode.IsUpper(r) {
+				label.WriteByte('_')
+			}
+			label.WriteRune(unicode.ToLower(r))
+		}
+		table[label.String()] = cells[2]
+	}
+	for _, f := range faults {
+		label := reupload.Label(f.cause)
+		if f.cause != nil && (table[label] == "" || advice[label] != table[label]) {
+			t.Errorf("%s: the demo says %q, and the README %q", label, advice[label], table[label])
+		}
 	}
 }
 
@@ -57,7 +107,7 @@ func TestEveryFault(t *testing.T) {
 func wants(f fault) (wants []string) {
 	switch {
 	case f.name == "rejected":
-		wants = append(wants, "server → bot  <ack type=server-error id=3EB0C0FFEE from=15550000001@s.whatsapp.net error=479>")
+		wants = append(wants, "server → bot  <ack type=server-error id=3EB0C0FFEE from=OWN error=479>")
 	case f.name != "cut": // which can break the connection before the ack
 		wants = append(wants, "server → bot  <ack type=server-error id=3EB0C0FFEE")
 	}
@@ -65,7 +115,7 @@ func wants(f fault) (wants []string) {
 		wants = append(wants, "server → bot  <notification type=mediaretry id=3EB0C0FFEE")
 	}
 	if f.cause != nil {
-		wants = append(wants, "reupload.Cause: "+f.cause.Error())
+		wants = append(wants, "reupload.Cause: "+f.cause.Error(), reupload.Label(f.cause)+": "+advice[reupload.Label(f.cause)])
 	}
 	if f.cause == nil || f.late {
 		wants = append(wants, "_n.enc: 200 OK", ": equal")
@@ -142,7 +192,8 @@ func TestLogKeepsSecrets(t *testing.T) {
 	if err = s.play(t.Context()); err != nil {
 		t.Error(err)
 	}
-	story, key := out.String(), s.picture.MediaKey
+	lengthsFit(t, out.String())
+	story, key := unwrap(out.String()), s.picture.MediaKey
 	if !strings.Contains(story, "  log         DEBUG Recv: ") || !strings.Contains(story, "Reupload: ") {
 		t.Error("the log is not there")
 	}
@@ -165,9 +216,30 @@ func TestUnknownFault(t *testing.T) {
 		t.Errorf("got %v, and %q", err, out.String())
 	}
 	list := listOfFaults()
+	lengthsFit(t, list)
+	if n := strings.Count(list, "\n"); n != len(faults) {
+		t.Errorf("the list has %d lines for %d faults", n, len(faults))
+	}
 	for _, f := range faults {
 		if !strings.Contains(list, f.name+" ") {
 			t.Errorf("%s is not in the list", f.name)
+		}
+	}
+}
+
+func TestWrap(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][]string{
+		"":                  {""},
+		"one two three":     {"one two", "three"},
+		"onetwo12 three":    {"onetwo12", "three"},
+		"onetwothree four":  {"onetwoth", "ree four"},
+		"one\n  two":        {"one", "  two"},
+		"one\n  twothreexy": {"one", "  twothr", "eexy"},
+		"äöü …→ ßßß":        {"äöü …→", "ßßß"},
+	} {
+		if got := wrap(text, 8); !slices.Equal(got, want) {
+			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
 	}
 }

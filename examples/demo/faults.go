@@ -23,130 +23,117 @@ type fault struct {
 	late    bool          // the answer comes when nobody waits any more
 
 	// What is right: the download heals if cause is nil, and else fails for that cause.
-	cause  error
-	advice string // what a bot does about it
+	cause error
 }
 
-const (
-	evilHost = "evil.example"
+const evilHost = "evil.example"
 
-	doNothing = "Nothing: client.Download returned the file as if it had never expired."
-	giveUp    = "Ask the sender for the file, and leave the phone alone: the plugin itself does not ask again for an hour."
-	tryLater  = "Download again later: the plugin asks again after a minute at the earliest."
-	logIt     = "Treat the file as lost for now and log it: the plugin did not follow the answer, and asks again after a minute."
-)
+// advice is what a bot does about a cause, by its label, in the words of the table in the README.
+var advice = map[string]string{
+	reupload.Label(nil):                       "nothing: the file is as if it had never expired",
+	reupload.Label(reupload.ErrNotFound):      "give up; ask the sender",
+	reupload.Label(reupload.ErrTimeout):       "download again later; a late answer is used",
+	reupload.Label(reupload.ErrGeneral):       "download again later",
+	reupload.Label(reupload.ErrDecryption):    "give up",
+	reupload.Label(reupload.ErrRejected):      "check chat and participant of the message that you named",
+	reupload.Label(reupload.ErrInvalidAnswer): "download again later",
+}
 
 var faults = []fault{
 	{
 		name:   "success",
 		story:  "the phone uploads the picture again",
 		answer: wabox.Answer{Result: wabox.Success},
-		advice: doNothing,
 	},
 	{
 		name:   "not-found",
 		story:  "the phone no longer has the picture",
 		answer: wabox.Answer{Result: wabox.NotFound},
 		cause:  reupload.ErrNotFound,
-		advice: giveUp,
 	},
 	{
 		name:   "general",
 		story:  "the phone fails and does not say why",
 		answer: wabox.Answer{Result: wabox.GeneralError},
 		cause:  reupload.ErrGeneral,
-		advice: tryLater,
 	},
 	{
 		name:   "decryption",
 		story:  "the phone says that it could not decrypt the request",
 		answer: wabox.Answer{Result: wabox.DecryptionError},
 		cause:  reupload.ErrDecryption,
-		advice: giveUp,
 	},
 	{
 		name:   "error-node",
-		story:  "the phone says in the clear, as <error code=\"2\"/>, that it does not know the message",
+		story:  "the phone says in the clear that it lost it: <error code=\"2\"/>",
 		answer: wabox.Answer{ErrorCode: proto.String("2")},
 		cause:  reupload.ErrGeneral,
-		advice: "Download again later: nothing vouches for what was said in the clear.",
 	},
 	{
 		name:    "offline",
-		story:   "the phone is switched off, and answers when the bot has stopped waiting",
+		story:   "the phone is off, and answers when nobody waits any more",
 		answer:  wabox.Answer{None: true},
 		timeout: 2 * time.Second,
 		late:    true,
 		cause:   reupload.ErrTimeout,
-		advice:  "Download again later, or when Options.OnReupload tells of the late answer: the request stands on the server.",
 	},
 	{
 		name:   "rejected",
-		story:  "the server refuses the request, so that the phone never sees it",
+		story:  "the server refuses the request; the phone never sees it",
 		answer: wabox.Answer{Ack: wabox.AckError("479")},
 		cause:  reupload.ErrRejected,
-		advice: tryLater,
 	},
 	{
 		name:   "garbage",
 		story:  "the answer is random bytes",
 		answer: wabox.Answer{Result: wabox.Success, Garbage: true},
 		cause:  reupload.ErrDecryption,
-		advice: giveUp,
 	},
 	{
 		name:   "wrong-key",
 		story:  "the answer is encrypted with another key",
 		answer: wabox.Answer{Result: wabox.Success, WrongKey: true},
 		cause:  reupload.ErrDecryption,
-		advice: giveUp,
 	},
 	{
 		name:   "bad-iv",
-		story:  "the answer's nonce has 16 bytes in place of 12, at which whatsmeow's own function for answers panics",
+		story:  "the answer's nonce has 16 bytes, at which whatsmeow panics",
 		answer: wabox.Answer{Result: wabox.Success, IV: make([]byte, 16)},
 		cause:  reupload.ErrDecryption,
-		advice: giveUp,
 	},
 	{
 		name:   "other-stanza",
-		story:  "the answer is authentic, and yet speaks of another message inside",
+		story:  "the answer is authentic, and speaks of another message",
 		answer: wabox.Answer{Result: wabox.Success, StanzaID: proto.String("3EB0DECAF")},
 		cause:  reupload.ErrInvalidAnswer,
-		advice: logIt,
 	},
 	{
 		name:   "evil-path",
-		story:  "the answer has a path that would lead whatsmeow to another host",
+		story:  "the answer has a path that leads to another host",
 		answer: wabox.Answer{Result: wabox.Success, DirectPath: "@" + evilHost + "/v/t62.7118-24/picture.enc?oh=1&oe=7FFFFFFF"},
 		cause:  reupload.ErrInvalidAnswer,
-		advice: logIt,
 	},
 	{
 		name:   "no-path",
 		story:  "the phone reports success and forgets the path",
 		answer: wabox.Answer{Result: wabox.Success, NoPath: true},
 		cause:  reupload.ErrInvalidAnswer,
-		advice: logIt,
 	},
 	{
 		name:   "no-rmr",
-		story:  "the answer comes without <rmr>, so that whatsmeow makes no event of it",
+		story:  "the answer lacks <rmr>, so that whatsmeow makes no event of it",
 		answer: wabox.Answer{Result: wabox.Success, NoRMR: true},
-		advice: doNothing,
 	},
 	{
 		name:   "twice",
 		story:  "the same answer comes twice",
 		answer: wabox.Answer{Result: wabox.Success, Repeat: 1},
-		advice: doNothing,
 	},
 	{
 		name:   "cut",
-		story:  "the connection breaks after the request, and the answer comes when the bot is back",
+		story:  "the connection breaks, and the answer comes when the bot is back",
 		answer: wabox.Answer{Result: wabox.Success},
 		cut:    true,
-		advice: doNothing,
 	},
 }
 

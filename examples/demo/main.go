@@ -2,7 +2,7 @@
 // configuration: chat server, phone and CDN run in this process, and an unmodified whatsmeow client logs in to them.
 //
 //	go run ./examples/demo                   # the phone uploads the picture again
-//	go run ./examples/demo -fault offline    # the phone does not answer; an unknown name prints the list
+//	go run ./examples/demo -fault offline    # the phone does not answer; -h lists what else can happen
 //	go run ./examples/demo -v                # with whatsmeow's own log
 //
 // It exits with 0 only if everything went as it has to.
@@ -46,8 +46,13 @@ func startBot(ctx context.Context, client *whatsmeow.Client, opts *reupload.Opti
 }
 
 func main() {
-	name := flag.String("fault", "success", "what the phone does; an unknown name prints the list")
+	name := flag.String("fault", "success", "what happens: a `name` of the list below")
 	verbose := flag.Bool("v", false, "show whatsmeow's own log as well")
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "Usage: go run ./examples/demo [-fault name] [-v]")
+		flag.PrintDefaults()
+		fmt.Fprint(flag.CommandLine.Output(), "\nFaults:\n"+listOfFaults())
+	}
 	flag.Parse()
 	if flag.NArg() > 0 {
 		flag.Usage()

@@ -15,22 +15,57 @@ import (
 	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
-// A narrator prints what happens, one line each, with the time since it began. It can be used from any goroutine.
+// The lines have a column for the time, one for who does something, and one for what.
+const (
+	width   = 80
+	margin  = 24 // of the last column
+	columns = "%5d ms  %-12s  %s\n"
+)
+
+// A narrator prints what happens, with the time since it began. It can be used from any goroutine.
 type narrator struct {
 	mu    sync.Mutex
 	out   io.Writer // nil when it has ended
 	start time.Time
+	short *strings.Replacer // gives short names to addresses
 }
 
-func newNarrator(out io.Writer) *narrator { return &narrator{out: out, start: time.Now()} }
+func newNarrator(out io.Writer) *narrator {
+	return &narrator{out: out, start: time.Now(), short: strings.NewReplacer()}
+}
 
 func (n *narrator) say(who, format string, args ...any) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.out != nil {
-		elapsed := float64(time.Since(n.start).Microseconds()) / 1000
-		fmt.Fprintf(n.out, "%8.1f ms  %-12s  %s\n", elapsed, who, redact(fmt.Sprintf(format, args...)))
+	if n.out == nil {
+		return
 	}
+	lines := wrap(redact(fmt.Sprintf(format, args...)), width-margin)
+	fmt.Fprintf(n.out, columns, time.Since(n.start).Milliseconds(), who, lines[0])
+	for _, line := range lines[1:] {
+		fmt.Fprintf(n.out, "%*s%s\n", margin, "", line)
+	}
+}
+
+// wrap breaks text into lines of at most so many characters: between words, or in one that is longer
+// than a line.
+func wrap(text string, width int) (lines []string) {
+	for line := range strings.SplitSeq(text, "\n") {
+		rest := []rune(line)
+		for len(rest) > width {
+			at := width
+			for at > 0 && rest[at] != ' ' {
+				at--
+			}
+			if len(strings.TrimSpace(string(rest[:at]))) == 0 {
+				at = width
+			}
+			lines = append(lines, strings.TrimRight(string(rest[:at]), " "))
+			rest = []rune(strings.TrimLeft(string(rest[at:]), " "))
+		}
+		lines = append(lines, string(rest))
+	}
+	return lines
 }
 
 // query is that of a URL, or of a direct path. It is a key to the file, and stays out of everything that is printed.
@@ -50,15 +85,15 @@ func (n *narrator) watch(evt wabox.Event) {
 	switch evt.What {
 	case wabox.CDN:
 		if evt.Asked.Method == http.MethodGet {
-			n.say("bot → CDN", "GET %s%s: %d %s", evt.Asked.Host, evt.Asked.Path, evt.Asked.Status, http.StatusText(evt.Asked.Status))
+			n.say("bot → CDN", "GET %s: %d %s", shortPath(evt.Asked.Path), evt.Asked.Status, http.StatusText(evt.Asked.Status))
 		}
 	case wabox.NodeIn:
 		if evt.Node.Tag == "receipt" && evt.Node.Attrs["type"] == "server-error" {
-			n.say("bot → server", "%s", describe(evt.Node))
+			n.say("bot → server", "%s", n.describe(evt.Node))
 		}
 	case wabox.NodeOut:
 		if isPartOfStory(evt.Node) {
-			n.say("server → bot", "%s", describe(evt.Node))
+			n.say("server → bot", "%s", n.describe(evt.Node))
 		}
 	}
 }
@@ -78,23 +113,44 @@ func isPartOfStory(node *waBinary.Node) bool {
 // shown are the attributes that matter, in the order in which they are printed.
 var shown = []string{"type", "id", "from", "to", "jid", "from_me", "participant", "code", "error"}
 
-// describe puts a node into one line. Of bytes it tells the length.
-func describe(node *waBinary.Node) string {
-	var line strings.Builder
-	line.WriteString("<" + node.Tag)
+// describe puts a node into one line, and each of its children into one of its own.
+func (n *narrator) describe(node *waBinary.Node) string {
+	lines := n.tag(node)
+	for _, child := range node.GetChildren() {
+		lines += "\n  " + n.line(&child)
+	}
+	return lines
+}
+
+// line puts a node into one line with all that is in it.
+func (n *narrator) line(node *waBinary.Node) string {
+	line := n.tag(node)
+	for _, child := range node.GetChildren() {
+		line += " " + n.line(&child)
+	}
+	return line
+}
+
+// tag describes a node without its children. Of bytes it tells the length.
+func (n *narrator) tag(node *waBinary.Node) string {
+	var tag strings.Builder
+	tag.WriteString("<" + node.Tag)
 	for _, name := range shown {
 		if value, ok := node.Attrs[name]; ok {
-			fmt.Fprintf(&line, " %s=%v", name, value)
+			fmt.Fprintf(&tag, " %s=%s", name, n.short.Replace(fmt.Sprint(value)))
 		}
 	}
-	line.WriteString(">")
-	for _, child := range node.GetChildren() {
-		line.WriteString(" " + describe(&child))
-	}
+	tag.WriteString(">")
 	if content, ok := node.Content.([]byte); ok {
-		fmt.Fprintf(&line, "%dB", len(content))
+		fmt.Fprintf(&tag, "%dB", len(content))
 	}
-	return line.String()
+	return tag.String()
+}
+
+// shortPath leaves of a path on the CDN what tells it from another one.
+func shortPath(path string) string {
+	const kept = len("1234_n.enc")
+	return "/v/…" + path[max(len(path)-kept, 0):]
 }
 
 // logger passes whatsmeow's own log on to a narrator.

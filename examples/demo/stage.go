@@ -11,6 +11,7 @@ import (
 	"image/png"
 	"io"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,9 @@ import (
 
 // messageID is a short one, for lines that can be read.
 const messageID types.MessageID = "3EB0C0FFEE"
+
+// sender is who sends the picture, in a chat of two.
+var sender = types.NewJID("447700900123", types.DefaultUserServer)
 
 // patience bounds a whole run: it is longer than any Options.Timeout in it.
 const patience = time.Minute
@@ -81,6 +85,7 @@ func newStage(out io.Writer, f fault, verbose bool) (*stage, error) {
 	}
 	s.box.OnEvent(s.watch)
 	s.phone = s.box.NewAccount()
+	s.short = strings.NewReplacer(s.phone.PN.String(), "OWN", s.phone.LID.String(), "OWN@lid", sender.String(), "CHAT")
 	s.phone.Phone(func(wabox.Request) []wabox.Answer { return []wabox.Answer{f.answer} })
 	if f.cut {
 		s.cutOnce()
@@ -150,6 +155,7 @@ func (s *stage) play(ctx context.Context) error {
 	defer s.client.Disconnect()
 	defer cancel()
 	s.say("stage", "%s: %s", s.fault.name, s.fault.story)
+	s.say("legend", "OWN   %s, bot and phone\nCHAT  %s, who sends the picture\n99B   so many bytes, which are encrypted or a nonce", s.phone.PN, sender)
 
 	plugin, err := startBot(ctx, s.client, s.options(), s.got)
 	if plugin != nil {
@@ -161,9 +167,9 @@ func (s *stage) play(ctx context.Context) error {
 	if err = s.phone.WaitOnline(ctx); err != nil {
 		return fmt.Errorf("the bot did not log in: %w", err)
 	}
-	s.say("bot", "logged in as %s, with reupload", s.client.Store.GetJID())
-	s.say("stage", "somebody sends a picture, %d bytes of PNG, that is no longer on the CDN", len(s.picture.Plaintext))
-	if _, err = s.phone.Deliver(wabox.Incoming{ID: messageID}, &waE2E.Message{ImageMessage: s.picture.Image()}); err != nil {
+	s.say("bot", "logged in, with reupload")
+	s.say("stage", "CHAT sends a picture, a PNG of %d bytes that is no longer on the CDN", len(s.picture.Plaintext))
+	if _, err = s.phone.Deliver(wabox.Incoming{ID: messageID, From: sender}, &waE2E.Message{ImageMessage: s.picture.Image()}); err != nil {
 		return err
 	}
 	first, err := receive(ctx, s.downloads)
@@ -171,7 +177,6 @@ func (s *stage) play(ctx context.Context) error {
 		return fmt.Errorf("the bot got no picture: %w", err)
 	}
 	s.tell(first)
-	s.say("bot does", "%s", s.fault.advice)
 	err = s.judge(first)
 	if err == nil && s.fault.late {
 		err = s.answerLate(ctx, first)
@@ -239,7 +244,10 @@ func (s *stage) tell(d download) {
 	took := d.took.Round(100 * time.Microsecond)
 	if d.err != nil {
 		s.say("bot", "client.Download failed after %v: %v", took, d.err)
-		s.say("bot", "reupload.Cause: %v", reupload.Cause(d.err))
+		cause := reupload.Cause(d.err)
+		label := reupload.Label(cause)
+		s.say("bot", "reupload.Cause: %v", cause)
+		s.say("bot does", "%s: %s", label, advice[label])
 		return
 	}
 	s.say("bot", "client.Download returned %d bytes after %v", len(d.data), took)
@@ -247,8 +255,9 @@ func (s *stage) tell(d download) {
 	if !bytes.Equal(d.data, s.picture.Plaintext) {
 		equal = "NOT EQUAL"
 	}
-	s.say("bot", "SHA-256 of the file:     %x", sha256.Sum256(d.data))
-	s.say("stage", "SHA-256 of the original: %x: %s", sha256.Sum256(s.picture.Plaintext), equal)
+	s.say("bot", "SHA-256 of the file:     %.8x…", sha256.Sum256(d.data))
+	s.say("stage", "SHA-256 of the original: %.8x…: %s", sha256.Sum256(s.picture.Plaintext), equal)
+	s.say("bot does", "%s", advice[reupload.Label(nil)])
 }
 
 // judge returns what is wrong with the outcome of a download, or nil.
