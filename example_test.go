@@ -2,15 +2,19 @@ package reupload_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/types/events"
 
 	"github.com/whatsmeow-plugins/reupload"
+	"github.com/whatsmeow-plugins/reupload/sqlindex"
 	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
@@ -161,4 +165,79 @@ func (s *exampleStage) run(client *whatsmeow.Client) *events.Message {
 func (s *exampleStage) Close() {
 	s.client.Disconnect()
 	s.Box.Close()
+}
+
+// A bot that restarts keeps what it knows in its database, and looks up the rest in a table of its own: here the one of whatsapp-mcp,
+// whose sender is a bare number.
+func ExampleOptions() {
+	open := func(ctx context.Context, client *whatsmeow.Client, db *sql.DB) (*reupload.Plugin, error) {
+		index, err := sqlindex.New(ctx, db, "sqlite3")
+		if err != nil {
+			return nil, err
+		}
+		return reupload.Register(client, &reupload.Options{
+			Index: index,
+			Lookup: func(ctx context.Context, fileEncSHA256 []byte) (found []reupload.Request, err error) {
+				rows, err := db.QueryContext(ctx, `SELECT id, chat_jid, sender, is_from_me, media_key FROM messages WHERE file_enc_sha256 = ?`, fileEncSHA256)
+				if err != nil {
+					return nil, err
+				}
+				defer rows.Close()
+				for rows.Next() {
+					var r reupload.Request
+					var chat, sender string
+					if err = rows.Scan(&r.MessageID, &chat, &sender, &r.IsFromMe, &r.MediaKey); err != nil {
+						return nil, err
+					}
+					if r.Chat, err = types.ParseJID(chat); err != nil {
+						continue
+					}
+					r.Participant = types.JID{User: sender} // the group tells whether it is a phone number or a LID
+					found = append(found, r)
+				}
+				return found, rows.Err()
+			},
+			OnReupload: func(u reupload.Reupload) {
+				_, err := db.Exec(`UPDATE messages SET url = ? WHERE id = ? AND chat_jid = ?`,
+					"https://mmg.whatsapp.net"+u.Result.DirectPath, u.Request.MessageID, u.Request.Chat.String())
+				if err != nil {
+					client.Log.Warnf("Not stored: %v", err)
+				}
+			},
+		})
+	}
+	_ = open
+}
+
+// A caller that has nothing but fields, as from a row of a database.
+func ExampleWithRequest() {
+	download := func(ctx context.Context, client *whatsmeow.Client, id, chat, sender string, image *waE2E.ImageMessage) ([]byte, error) {
+		jid, err := types.ParseJID(chat)
+		if err != nil {
+			return nil, err
+		}
+		ctx = reupload.WithRequest(ctx, reupload.Request{
+			MessageID:   id,
+			Chat:        jid,
+			Participant: types.JID{User: sender},
+			MediaKey:    image.GetMediaKey(),
+		}, image.GetFileEncSHA256())
+		return client.Download(ctx, image)
+	}
+	_ = download
+}
+
+// New paths for everything that a bot has ever stored, in constant memory and at the plugin's pace.
+func ExamplePlugin_RequestAll() {
+	backfill := func(ctx context.Context, plugin *reupload.Plugin, stored iter.Seq[reupload.Request], save func(id, directPath string)) {
+		for answer := range plugin.RequestAll(ctx, stored) {
+			switch {
+			case answer.Err != nil:
+				fmt.Println(answer.Request.MessageID, reupload.Label(answer.Err))
+			case answer.Result.DirectPath != "":
+				save(answer.Request.MessageID, answer.Result.DirectPath)
+			}
+		}
+	}
+	_ = backfill
 }
