@@ -11,7 +11,10 @@ import (
 
 	"go.mau.fi/whatsmeow"
 	waBinary "go.mau.fi/whatsmeow/binary"
+	"go.mau.fi/whatsmeow/proto/waCommon"
 	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/proto/waHistorySync"
+	"go.mau.fi/whatsmeow/proto/waWeb"
 	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/types/events"
@@ -155,6 +158,29 @@ func TestRegisterSaysWhatThereIs(t *testing.T) {
 		newOfflinePlugin(t, &Options{Index: index, Log: lineLog{waLog.Noop, &lines}})
 		if len(lines) != 1 || !strings.Contains(lines[0], want) || !strings.Contains(lines[0], "everything works") {
 			t.Errorf("it says %q, want %q", lines, want)
+		}
+	}
+}
+
+// A history sync can be long. Close does not wait for its end.
+func TestCloseEndsAHistorySync(t *testing.T) {
+	t.Parallel()
+	picture := file(1)
+	message := &waWeb.WebMessageInfo{
+		Key:              &waCommon.MessageKey{ID: proto.String("id"), FromMe: proto.Bool(false), RemoteJID: proto.String(stageChat.String())},
+		MessageTimestamp: proto.Uint64(1),
+		Message:          &waE2E.Message{ImageMessage: &waE2E.ImageMessage{MediaKey: picture.MediaKey, FileEncSHA256: picture.FileEncSHA256}},
+	}
+	sync := &waHistorySync.HistorySync{Conversations: []*waHistorySync.Conversation{
+		{ID: proto.String(stageChat.String()), Messages: []*waHistorySync.HistorySyncMsg{{Message: message}}},
+	}}
+	index := NewMemoryIndex(10)
+	p := newOfflinePlugin(t, &Options{Index: index})
+	p.sender.identity.Store(&account{pn: stageOwn})
+	for want, before := range []func(){func() { p.closed.Store(true) }, func() { p.closed.Store(false) }} {
+		before()
+		if err := p.rememberHistory(t.Context(), sync); err != nil || index.Len() != want {
+			t.Errorf("%d files are remembered, want %d; error %v", index.Len(), want, err)
 		}
 	}
 }
