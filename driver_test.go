@@ -592,7 +592,7 @@ func TestPatience(t *testing.T) {
 			s.finds(file(2), "/first")
 			first.heals("/first")
 			s.finds(file(1), "/second")
-			s.outcomes(OutcomeUnknown, OutcomeFound, OutcomeUnknown, OutcomeFound)
+			s.sent("0@0s", "0@1.05s")
 		})
 	})
 }
