@@ -200,8 +200,10 @@ func TestClaim(t *testing.T) {
 		if l.claim(second, "a") {
 			t.Error("an answer is claimed for another file than the one that was asked for")
 		}
-		if !l.claim(first, "a") || !l.claim(first, "a") {
-			t.Error("its answer is not claimed")
+		for range 2 { // it can come twice, after a break
+			if !l.claim(first, "a") {
+				t.Error("its answer is not claimed")
+			}
 		}
 	})
 	t.Run("none that was asked", func(t *testing.T) {
