@@ -43,3 +43,42 @@ func TestMemoryIndexForgetsOnce(t *testing.T) {
 		t.Errorf("the table of JIDs has grown to %d", n)
 	}
 }
+
+// Of many messages with one file, the oldest that has a time stays, and those without one go first.
+func TestMemoryIndexKeepsTheOldest(t *testing.T) {
+	t.Parallel()
+	const timeless = 4
+	x := NewMemoryIndex(100)
+	for i := range 2 * entriesPerFile {
+		e := file(1)
+		e.MessageID = fmt.Sprint(i)
+		if i >= timeless {
+			e.Timestamp = time.Unix(int64(i), 0)
+		}
+		if err := x.Put(t.Context(), stageOwn, []Entry{e}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entries, _ := x.ByFile(t.Context(), stageOwn, file(1).FileEncSHA256)
+	if len(entries) != entriesPerFile || entries[entriesPerFile-1].MessageID != fmt.Sprint(timeless) {
+		t.Errorf("it keeps %v", entries)
+	}
+	if next := entries[entriesPerFile-2]; next.MessageID != fmt.Sprint(entriesPerFile+1) {
+		t.Errorf("the next oldest is %v", next)
+	}
+}
+
+func TestMemoryIndexUsesNumbersOfJIDsAgain(t *testing.T) {
+	t.Parallel()
+	x := NewMemoryIndex(1)
+	for i := range 10 {
+		e := file(byte(i))
+		e.Chat.User = fmt.Sprint(i)
+		if err := x.Put(t.Context(), stageOwn, []Entry{e}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(x.jids.jids); n != 3 { // account, chat, and no participant
+		t.Errorf("the table of JIDs has %d numbers, want 3", n)
+	}
+}
