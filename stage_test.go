@@ -261,6 +261,16 @@ func (s *stage) outcomes(want ...Outcome) {
 	}
 }
 
+// storedNothing checks that nothing was stored, without waiting for flights.
+func (s *stage) storedNothing() {
+	s.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.stored) > 0 {
+		s.Errorf("stored are %v", s.stored)
+	}
+}
+
 // A fakeLine is a connection that does as the test says.
 type fakeLine struct {
 	own     types.JID // empty after a logout
