@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"go.mau.fi/whatsmeow"
+	"go.mau.fi/whatsmeow/store"
 )
 
 // RequestAll takes no more requests from its caller than can be in the air, and goes on when one of them is answered.
 func TestRequestAllTakesWhatItAsksFor(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := newStage(t)
-		p := newPlugin(whatsmeow.NewClient(nil, nil), &Options{MaxInFlight: 3, BackfillPace: -1})
+		p := newPlugin(whatsmeow.NewClient(new(store.Device), nil), &Options{MaxInFlight: 3, BackfillPace: -1})
 		s.pending, s.queue, s.ledger = p.pending, p.queue, p.ledger
 		p.pending.sender = s.line
 		taken := 0

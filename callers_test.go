@@ -165,7 +165,7 @@ func TestPatience(t *testing.T) {
 			for range silentAfter {
 				s.queue.timedOut()
 			}
-			c.endsAfter(time.Second, ErrPhoneSilent)
+			c.endsAfter(time.Second, errInHandler)
 			patientOne.waits()
 			s.finds(file(1), "/new")
 			patientOne.heals("/new")

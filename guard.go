@@ -2,6 +2,7 @@ package reupload
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -83,7 +84,7 @@ func (g *guardedIndex) do(ctx context.Context, timeout time.Duration, call func(
 	}
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	err := call(bounded)
+	err := contained(func() error { return call(bounded) })
 	switch {
 	case err == nil && g.failing.Load():
 		g.failing.Store(false)
@@ -92,6 +93,16 @@ func (g *guardedIndex) do(ctx context.Context, timeout time.Duration, call func(
 		g.log.Warnf("The index fails, so that media that arrives now may not heal later: %v", err)
 	}
 	return err
+}
+
+// contained makes an error of a panic, such as one of a database driver: it is no reason for the bot to end.
+func contained(call func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the index has panicked: %v", r)
+		}
+	}()
+	return call()
 }
 
 // within returns what call returns, or the context's error if it does not return in time: then it ends in the background.

@@ -15,11 +15,11 @@ import (
 )
 
 // handle is the plugin's event handler.
-func (p *Plugin) handle(rawEvt any) bool {
+func (p *Plugin) handle(rawEvt any) (goesOn bool) {
+	goesOn = true // after a panic, too: false would keep the event from the bot's own handlers
 	if p.isClosed() {
 		return true
 	}
-	// A panic would keep the event from the bot's own handlers.
 	defer p.contain("an event handler")
 	p.media.notice()
 	switch evt := rawEvt.(type) {

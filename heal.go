@@ -73,7 +73,7 @@ func (h *healing) fromKnownPaths(candidates []candidate) (*http.Response, error)
 	tried := map[string]bool{"": true, h.file.path.String(): true}
 	for _, c := range candidates {
 		path := c.entry.DirectPath
-		if tried[path] || h.plugin.ledger.isWrong(h.file.at(path)) {
+		if tried[path] || checkDirectPath(path) != nil || h.plugin.ledger.isWrong(h.file.at(path)) {
 			continue
 		}
 		tried[path] = true

@@ -67,7 +67,7 @@ func TestQuotesAreFollowedSoFar(t *testing.T) {
 func TestLookupIsRemembered(t *testing.T) {
 	t.Parallel()
 	known, asked := file(1), 0
-	p := newPlugin(whatsmeow.NewClient(nil, nil), &Options{Lookup: func(context.Context, []byte) ([]Request, error) {
+	p := newPlugin(whatsmeow.NewClient(new(store.Device), nil), &Options{Lookup: func(context.Context, []byte) ([]Request, error) {
 		asked++
 		return []Request{{MessageID: "no key"}, known.Request}, nil
 	}})

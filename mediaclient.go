@@ -71,6 +71,9 @@ func (m *mediaWrap) wrap(original, instead *http.Client) {
 // notice wraps what the bot has set since. It costs next to nothing while nothing has changed.
 func (m *mediaWrap) notice() {
 	w := m.current.Load()
+	if w == nil { // the tap that an earlier plugin has left can see nodes before all is in place
+		return
+	}
 	if now := w.lookout.look(); now != w.sighting {
 		m.changed(now)
 	}

@@ -84,6 +84,9 @@ func (p *pending) ask(ctx context.Context, q question) (Result, error) {
 	}
 	if q.lane == live {
 		d.hurry()
+		if first := p.first(q.key.id); first != d && first != nil { // which d waits for
+			p.queue.hurry(first.place)
+		}
 	}
 	p.beginNext(q.key.id)
 	return p.await(ctx, d, q)
@@ -118,7 +121,7 @@ func (p *pending) await(ctx context.Context, d *driver, q question) (Result, err
 				}
 			}
 		case <-silent: // who holds up a queue does not wait for what others wait for in vain
-			return Result{}, ErrPhoneSilent
+			return Result{}, errInHandler
 		}
 	}
 }
@@ -155,6 +158,16 @@ func (p *pending) knows(key identity, since time.Time) bool {
 	defer p.mu.Unlock()
 	_, ended := p.ledger.since(key, since)
 	return ended || slices.ContainsFunc(p.drivers[key.id], func(d *driver) bool { return d.key == key })
+}
+
+// first returns the flight that may be on the wire under a message id, or nil.
+func (p *pending) first(id types.MessageID) *driver {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.drivers[id]) == 0 {
+		return nil
+	}
+	return p.drivers[id][0]
 }
 
 // beginNext begins the flight that may now be on the wire under a message id, if there is one and it has not begun.

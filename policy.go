@@ -33,7 +33,7 @@ var errStatusGone = fmt.Errorf("%w (a status is gone after 24 hours)", ErrNotFou
 
 // refusal returns why a file should not be asked for now, or nil.
 func (p policy) refusal(e *Entry, now time.Time) error {
-	if e.Chat == types.StatusBroadcastJID && !e.Timestamp.IsZero() && now.Sub(e.Timestamp) > statusLife {
+	if e.Chat == types.StatusBroadcastJID && now.Sub(e.Timestamp) > statusLife { // or of unknown age: its path outlives it by weeks
 		return errStatusGone
 	}
 	if e.Asked.At.IsZero() {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.mau.fi/whatsmeow"
+	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/types"
 )
 
@@ -83,7 +84,7 @@ func TestOptionsMakeThePolicy(t *testing.T) {
 		{0, -1, policy{24 * time.Hour, 0}},
 		{time.Minute, time.Second, policy{time.Minute, time.Second}},
 	} {
-		p := newPlugin(whatsmeow.NewClient(nil, nil), &Options{RefusalPause: test.refusal, SilencePause: test.silence})
+		p := newPlugin(whatsmeow.NewClient(new(store.Device), nil), &Options{RefusalPause: test.refusal, SilencePause: test.silence})
 		p.cancel(nil)
 		if p.policy != test.want {
 			t.Errorf("RefusalPause %s and SilencePause %s make %v, want %v", test.refusal, test.silence, p.policy, test.want)
@@ -132,7 +133,7 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("a status that is too old: %v", err)
 	}
 	old.Timestamp = time.Time{}
-	if err := p.refusal(&old, now); err != nil {
+	if err := p.refusal(&old, now); err != errStatusGone {
 		t.Errorf("a status of which nobody knows how old it is: %v", err)
 	}
 }

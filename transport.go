@@ -152,7 +152,7 @@ func (t *transport) get(req *http.Request, file download, path string, wrong fun
 			t.plugin.log.Warnf("The phone's new upload is not the file that the message is about; it will be asked for again")
 		})
 		return resp, nil
-	case file.isExpired(replay.URL.RawQuery, resp):
+	case download{path: directPathOf(path)}.isExpired(replay.URL.RawQuery, resp):
 		discard(resp)
 		return nil, fmt.Errorf("%w: there is nothing under the new path (HTTP status %d)", ErrInvalidAnswer, status)
 	case status >= 500, status == http.StatusTooManyRequests:
