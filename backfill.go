@@ -78,7 +78,7 @@ func (p *Plugin) settled(e Entry, now time.Time) (Answer, bool) {
 		lives := now.Sub(e.Asked.At) < pathLife && !pastExpiry(query, now)
 		return Answer{Result: Result{Status: StatusSuccess, DirectPath: e.DirectPath}}, lives
 	}
-	err := p.policy.refusal(&e, now)
+	err := p.policy.refusal(&e, now, p.queue.lastHeard())
 	if err == nil {
 		return Answer{}, false
 	}

@@ -152,6 +152,10 @@ func (d *driver) alarm(a *alarm, after time.Duration, what happening) {
 			d.mu.Unlock()
 			return
 		}
+		if what == formDue && d.pending.queue.mayBeOff() { // it would keep both, and answer both
+			d.mu.Unlock()
+			return
+		}
 		d.step(event{what: what})
 	})
 }
@@ -208,6 +212,7 @@ func (d *driver) send(form int) {
 	switch {
 	case err == nil:
 		d.written.Store(true)
+		p.queue.sent()
 		d.noteSent()
 		d.watch(w)
 	case d.ctx.Err() != nil:
@@ -255,6 +260,9 @@ func (d *driver) watch(w wire) {
 // nameForms finds the ways to name the message.
 func (d *driver) nameForms() {
 	d.forms = d.pending.sender.addresses(d.ctx, d.entry.Request)
+	if areAlike(d.forms) && d.pending.ledger.isNamed(d.key.account) {
+		d.forms = d.forms[:1]
+	}
 	d.pending.mu.Lock()
 	defer d.pending.mu.Unlock()
 	for _, addr := range d.forms {
@@ -282,6 +290,9 @@ func (d *driver) land(r reading) {
 	d.cancel()
 	if r.err == ErrTimeout { // the phone's, and nobody else's
 		p.queue.timedOut()
+	}
+	if r.bringsPath() && d.flight.form == 0 { // it has ended, and does not change any more
+		p.ledger.answersTo(d.key.account)
 	}
 	asked, keep, isNews := p.end(d, r)
 	p.queue.leave(d.place)

@@ -49,7 +49,7 @@ func (h *healing) run() (*http.Response, error) {
 	var cause error
 	for asked := 0; len(candidates) > 0 && asked < asksPerDownload; candidates = candidates[1:] {
 		c := candidates[0]
-		err := p.policy.refusal(&c.entry, time.Now())
+		err := p.policy.refusal(&c.entry, time.Now(), p.queue.lastHeard())
 		if err == nil || p.pending.knows(c.key, h.began) {
 			asked++
 			var resp *http.Response

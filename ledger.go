@@ -46,6 +46,7 @@ type ledger struct {
 	outcomes *bounded[identity, outcome]          // how requests ended
 	wires    *bounded[types.MessageID, wireUse]   // what was asked under a message id
 	foreign  *bounded[types.MessageID, time.Time] // what the bot has asked for by itself
+	named    types.JID                            // the account, if the phone has answered to the likeliest of its names
 }
 
 // A wireUse is what was asked under a message id, and has no answer yet. Nothing else tells which request an answer is for that
@@ -250,6 +251,19 @@ func (l *ledger) botAsked(id types.MessageID) time.Time {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.foreign.values[id]
+}
+
+// answersTo notes that the phone has answered to the likeliest name of an account, so that the other need not be tried.
+func (l *ledger) answersTo(account types.JID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.named = account
+}
+
+func (l *ledger) isNamed(account types.JID) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.named == account
 }
 
 // A bounded map forgets what was put in first when it is full. It is not safe for concurrent use.

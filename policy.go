@@ -17,6 +17,8 @@ import (
 //	nothing, or a path that has died since     | –
 //	a status that is older than 24 hours       | ever
 //	sealed: lost; an answer that nobody can open| refusalPause
+//	silence, and since then the phone has       | heldLife: the server still holds the request
+//	answered nothing to anybody                 |
 //	silence, an unsealed answer, a general      | silencePause, twice that after the next one
 //	error, a refused receipt, nonsense          | in a row, and so on, up to refusalPause
 type policy struct {
@@ -26,13 +28,20 @@ type policy struct {
 // statusLife is how long a status lives, on the phone too.
 const statusLife = 24 * time.Hour
 
+// heldLife is for how long the server is taken to hold a request for a phone that is off. After that it is asked again, since the phone
+// may as well have dropped the request.
+const heldLife = 3 * 24 * time.Hour
+
+var errHeld = fmt.Errorf("%w (it was asked before, and has answered nothing since)", ErrPhoneSilent)
+
 // longestSilence bounds the doubling where there is no pause after refusals.
 const longestSilence = 24 * time.Hour
 
 var errStatusGone = fmt.Errorf("%w (a status is gone after 24 hours)", ErrNotFound)
 
-// refusal returns why a file should not be asked for now, or nil.
-func (p policy) refusal(e *Entry, now time.Time) error {
+// refusal returns why a file should not be asked for now, or nil. heard is when the phone has answered anything last. The error is
+// ErrPhoneSilent if the phone may still answer the last request.
+func (p policy) refusal(e *Entry, now, heard time.Time) error {
 	if e.Chat == types.StatusBroadcastJID && now.Sub(e.Timestamp) > statusLife { // or of unknown age: its path outlives it by weeks
 		return errStatusGone
 	}
@@ -40,6 +49,9 @@ func (p policy) refusal(e *Entry, now time.Time) error {
 		return nil
 	}
 	pause := p.pause(e.Asked)
+	if p.silencePause > 0 && e.Asked.isOpen() && !heard.After(e.Asked.At) && now.Sub(e.Asked.At) < heldLife {
+		return errHeld
+	}
 	until := e.Asked.At.Add(pause)
 	if pause == 0 || !now.Before(until) { // clocks differ: it can have been asked in the future
 		return nil
@@ -67,6 +79,11 @@ func (p policy) pause(asked Asked) time.Duration {
 		pause = min(2*pause, longest)
 	}
 	return pause
+}
+
+// isOpen reports whether the last request may still be answered.
+func (a Asked) isOpen() bool {
+	return !a.At.IsZero() && (a.Outcome == OutcomeSilence || a.Outcome == OutcomeUnknown)
 }
 
 // isFinal reports whether a request has ended with something that the next one will not change soon.

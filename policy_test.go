@@ -109,7 +109,7 @@ func TestRefusals(t *testing.T) {
 		}
 		for _, age := range ages {
 			e := Entry{Request: Request{Chat: chat}, Timestamp: now.Add(-age)}
-			if err := p.refusal(&e, now); err != nil {
+			if err := p.refusal(&e, now, now); err != nil {
 				t.Errorf("never asked for, %s old, in %s: %v", age, chat, err)
 			}
 			for _, outcome := range allOutcomes {
@@ -117,11 +117,11 @@ func TestRefusals(t *testing.T) {
 				pause := p.pause(asked)
 				asked.At = now.Add(-pause)
 				e.Asked = asked
-				if err := p.refusal(&e, now); err != nil {
+				if err := p.refusal(&e, now, now); err != nil {
 					t.Errorf("outcome %d, %s ago: %v", outcome, pause, err)
 				}
 				e.Asked.At = asked.At.Add(time.Second)
-				err := p.refusal(&e, now)
+				err := p.refusal(&e, now, now)
 				if cause := causes[outcome]; !errors.Is(err, cause) || outcome != OutcomeFound && err == nil {
 					t.Errorf("outcome %d, %s ago less a second: %v, want %v", outcome, pause, err, cause)
 				}
@@ -129,11 +129,11 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	old := Entry{Request: Request{Chat: status}, Timestamp: now.Add(-statusLife - time.Second)}
-	if err := p.refusal(&old, now); err != errStatusGone || !errors.Is(err, ErrNotFound) {
+	if err := p.refusal(&old, now, now); err != errStatusGone || !errors.Is(err, ErrNotFound) {
 		t.Errorf("a status that is too old: %v", err)
 	}
 	old.Timestamp = time.Time{}
-	if err := p.refusal(&old, now); err != errStatusGone {
+	if err := p.refusal(&old, now, now); err != errStatusGone {
 		t.Errorf("a status of which nobody knows how old it is: %v", err)
 	}
 }
@@ -172,5 +172,31 @@ func TestOutcomeOf(t *testing.T) {
 		if outcome, tells := outcomeOf(test.reading); outcome != test.outcome || tells != test.tells {
 			t.Errorf("%s: outcome %d, %t, want %d, %t", name, outcome, tells, test.outcome, test.tells)
 		}
+	}
+}
+
+// A request that the phone has not answered is still on its way to it, until it has answered anything else.
+func TestRequestThatIsHeld(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	p := policy{24 * time.Hour, time.Hour}
+	at := now.Add(-heldLife + time.Hour)
+	for _, outcome := range allOutcomes {
+		e := Entry{Asked: Asked{At: at, Outcome: outcome, Vain: 1}}
+		held := outcome == OutcomeSilence || outcome == OutcomeUnknown
+		for _, heard := range []time.Time{{}, at.Add(-time.Hour), at} {
+			if err := p.refusal(&e, now, heard); errors.Is(err, ErrPhoneSilent) != held || !held && err != nil {
+				t.Errorf("outcome %d, nothing heard since: %v", outcome, err)
+			}
+		}
+		if err := p.refusal(&e, now, at.Add(time.Second)); err != nil {
+			t.Errorf("outcome %d, something heard since: %v", outcome, err)
+		}
+		if err := p.refusal(&e, at.Add(heldLife), time.Time{}); err != nil {
+			t.Errorf("outcome %d, %s ago: %v", outcome, heldLife, err)
+		}
+	}
+	if err := (policy{24 * time.Hour, 0}).refusal(&Entry{Asked: Asked{At: at, Outcome: OutcomeSilence}}, now, time.Time{}); err != nil {
+		t.Errorf("with no pause after silence: %v", err)
 	}
 }

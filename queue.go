@@ -34,7 +34,9 @@ type queue struct {
 	filling  int // places that backfill has
 	lines    [lanes][]*ticket
 	paced    time.Time     // when backfill has sent last
-	silences int           // time-outs since the phone's last answer
+	lately   []time.Time   // when the receipts of the last minute went out
+	heard    time.Time     // when the phone has answered last; zero if it has not, to this process
+	silences int           // time-outs since then
 	silence  chan struct{} // closed when the phone becomes silent
 	probed   time.Time     // when the silent phone was asked last, or became silent
 	wake     *time.Timer
@@ -98,11 +100,32 @@ func (q *queue) becomesSilent() <-chan struct{} {
 func (q *queue) answered() {
 	q.mu.Lock()
 	wasSilent := q.silences >= silentAfter
-	q.silences = 0
+	q.silences, q.heard = 0, time.Now()
 	q.mu.Unlock()
 	if wasSilent {
 		q.change(func() {})
 	}
+}
+
+// lastHeard returns when the phone has answered last; zero if it has not, to this process.
+func (q *queue) lastHeard() time.Time {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.heard
+}
+
+// mayBeOff reports whether the phone has left a request without an answer, and has not answered another one since.
+func (q *queue) mayBeOff() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.silences > 0
+}
+
+// sent notes that a receipt went out.
+func (q *queue) sent() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.lately = append(recent(q.lately), time.Now())
 }
 
 // timedOut notes that the phone has not answered a request that the server had.
@@ -161,7 +184,7 @@ func (q *queue) admit(now time.Time) (admitted, refused []*ticket) {
 	for take(live) {
 	}
 	for len(q.lines[backfill]) > 0 {
-		if wait := q.pace - now.Sub(q.paced); wait > 0 {
+		if wait := max(q.pace-now.Sub(q.paced), q.crowded(now)); wait > 0 {
 			q.lookAgainAfter(wait)
 			break
 		}
@@ -170,6 +193,24 @@ func (q *queue) admit(now time.Time) (admitted, refused []*ticket) {
 		}
 	}
 	return admitted, refused
+}
+
+// crowded returns for how long backfill waits because of everything that went out in the last minute: of what its pace allows in a
+// minute, it leaves an eighth to others. It needs q.mu.
+func (q *queue) crowded(now time.Time) time.Duration {
+	if q.pace <= 0 {
+		return 0
+	}
+	room := max(1, int(time.Minute/q.pace)*7/8)
+	if len(q.lately) < room {
+		return 0
+	}
+	return time.Minute - now.Sub(q.lately[len(q.lately)-room])
+}
+
+// recent returns what is left of some times without those that are more than a minute ago.
+func recent(times []time.Time) []time.Time {
+	return slices.DeleteFunc(times, func(at time.Time) bool { return time.Since(at) >= time.Minute })
 }
 
 // lookAgainAfter sees to it that backfill goes on after a while, if it waits for that. A live request looks for itself.

@@ -37,8 +37,8 @@ type scenario struct {
 }
 
 var scenarios = [...]scenario{
-	{"phone number", 1, 1.36, 65},
-	{"phone number and LID", 2, 1.89, 92},
+	{"phone number", 1, 1.05, 60},
+	{"phone number and LID", 2, 1.08, 60},
 }
 
 const (
