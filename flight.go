@@ -114,6 +114,7 @@ var (
 	errNobodyWaits = errors.New("nobody waits for the answer any more")
 	errNoAck       = fmt.Errorf("%w (the server has not acknowledged the request)", ErrTimeout)
 	errNoNetwork   = fmt.Errorf("%w: %w", ErrTimeout, whatsmeow.ErrNotConnected)
+	errAway        = fmt.Errorf("%w (the server has the request, and the bot was away)", errNoNetwork)
 )
 
 // step tells the flight what happens.
@@ -209,6 +210,8 @@ func (f *flight) silence() error {
 		}
 	case acked:
 		return ErrTimeout
+	case held:
+		return errAway
 	}
 	return errNoNetwork
 }

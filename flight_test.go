@@ -141,7 +141,7 @@ func (h *history) checkEnd(before *flight, e event, end reading) error {
 	case e.what == aborted && end.err != errAborted:
 		return fmt.Errorf("aborted, it ends with %v", end.err)
 	case e.what == deadline && before.standing == nil:
-		want := map[phase]error{queued: ErrBusy, sent: errNoNetwork, acked: ErrTimeout, offline: errNoNetwork, held: errNoNetwork}[before.phase]
+		want := map[phase]error{queued: ErrBusy, sent: errNoNetwork, acked: ErrTimeout, offline: errNoNetwork, held: errAway}[before.phase]
 		if before.phase == sent && before.written {
 			want = errNoAck
 		}
@@ -207,7 +207,7 @@ func TestFlightTable(t *testing.T) {
 		{name: "answered in the grace time", events: append(do(placed, gone, loggedIn), path), phase: ended, sends: 1, graces: 1, status: StatusSuccess},
 		{name: "break after the ack", events: do(placed, acknowledged, gone), phase: held, sends: 1, forms: 1},
 		{name: "held, and back online", events: do(placed, acknowledged, gone, loggedIn), phase: acked, sends: 1, forms: 2},
-		{name: "held for too long", events: do(placed, acknowledged, gone, deadline), phase: ended, sends: 1, forms: 1, err: errNoNetwork},
+		{name: "held for too long", events: do(placed, acknowledged, gone, deadline), phase: ended, sends: 1, forms: 1, err: errAway},
 		{name: "held, and disconnected", events: do(placed, acknowledged, gone, down), phase: held, sends: 1, forms: 1},
 		{name: "disconnected by the bot", events: do(placed, down), phase: ended, sends: 1, err: ErrRejected},
 		{name: "disconnected while offline", events: do(placed, gone, down), phase: ended, sends: 1, err: ErrRejected},

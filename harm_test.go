@@ -565,6 +565,23 @@ func TestDownloadInsideConnectedHandlerAfterABreak(t *testing.T) {
 	r.asked(2)
 }
 
+// A connection that goes before the server has a request says nothing of the file.
+func TestOutageDuringARequestDoesNotPauseTheFile(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, &reupload.Options{Timeout: 2 * time.Second})
+	r.heals(r.receivePicture()) // whatsmeow knows the media hosts from now on
+	p := r.receivePicture()
+	r.phone.OnReceipt(func(wabox.Request) bool {
+		r.phone.Offline(true)
+		return true
+	})
+	r.fails(p, whatsmeow.ErrNotConnected)
+	r.phone.OnReceipt(nil)
+	r.phone.Offline(false)
+	next[*events.Connected](r)
+	r.heals(p)
+}
+
 func TestDownloadAfterCloseHasACause(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)

@@ -49,6 +49,7 @@ const (
 	OutcomeSilence    Outcome = 6 // no answer in time
 	OutcomeRejected   Outcome = 7 // the server refused the receipt
 	OutcomeInvalid    Outcome = 8 // an answer that makes no sense, or leads nowhere
+	OutcomeOutage     Outcome = 9 // the bot's own connection went before the server had the request
 )
 
 // An Index remembers which message a file belongs to, for many accounts.

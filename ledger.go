@@ -1,10 +1,12 @@
 package reupload
 
 import (
+	"errors"
 	"strings"
 	"sync"
 	"time"
 
+	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/types"
 )
 
@@ -166,12 +168,18 @@ func (l *ledger) sent(key identity, before Asked) Asked {
 // and whether there is a path that was not known. A late answer does not undo a path.
 func (l *ledger) settle(key identity, before Entry, r reading, late bool) (asked Asked, keep, isNews bool) {
 	kind, tells := outcomeOf(r)
-	if !tells {
-		return before.Asked, false, false // it is not about the file: a context, the connection, Close
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	last := l.outcomes.values[key]
+	if !tells { // it is not about the file: a context, the connection, Close
+		if !isOutage(r.err) || last.asked.At.IsZero() || !last.at.IsZero() {
+			return before.Asked, false, false
+		}
+		last.asked = Asked{At: time.Now().Truncate(time.Second), Outcome: OutcomeOutage, Vain: before.Asked.Vain}
+		l.outcomes.set(key, last) // what sent has noted has not happened
+		l.close(key)
+		return last.asked, true, false
+	}
 	if late && !r.bringsPath() && last.bringsPath() {
 		return last.asked, false, false
 	}
@@ -188,6 +196,11 @@ func (l *ledger) settle(key identity, before Entry, r reading, late bool) (asked
 		l.close(key)
 	}
 	return asked, true, r.bringsPath() && r.result.DirectPath != known
+}
+
+// isOutage reports whether a request has ended because the bot's own connection went before the server had it.
+func isOutage(err error) bool {
+	return errors.Is(err, whatsmeow.ErrNotConnected) && err != errAway
 }
 
 // stands notes that the phone has named a path, so that it is tried even if it has given other bytes before.

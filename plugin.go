@@ -37,7 +37,8 @@ type Options struct {
 	// after an answer that cannot be decrypted. RequestReupload asks all the same. Defaults to 24 hours; negative for none.
 	RefusalPause time.Duration
 	// SilencePause is the same after a time-out, an unsealed or general error, a refused receipt or an answer that makes no
-	// sense. It doubles with each further one in a row, up to RefusalPause. Defaults to an hour; negative for none.
+	// sense. It doubles with each further one in a row, up to RefusalPause. After silence, a file is not asked for again for up to
+	// three days while the phone has answered nothing to anybody since. Defaults to an hour; negative for none.
 	SilencePause time.Duration
 	// BackfillPace is the least time between two requests of a backfill. Defaults to a second; negative for none.
 	BackfillPace time.Duration

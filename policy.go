@@ -63,7 +63,7 @@ func (p policy) refusal(e *Entry, now, heard time.Time) error {
 func (p policy) pause(asked Asked) time.Duration {
 	doublings := asked.Vain - 1
 	switch {
-	case asked.Outcome == OutcomeFound:
+	case asked.Outcome == OutcomeFound, asked.Outcome == OutcomeOutage:
 		return 0
 	case asked.Outcome.isFinal():
 		return p.refusalPause
