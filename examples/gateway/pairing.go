@@ -75,7 +75,8 @@ func (g *gateway) finish(a *account, steps <-chan whatsmeow.QRChannelItem) {
 		case whatsmeow.QRChannelSuccess.Event:
 			phone := a.phone()
 			g.log.Info("An account was linked", "account", phone)
-			if replaced := g.add(phone, a); replaced != nil {
+			// whatsmeow itself deletes the session of one that was unlinked.
+			if replaced := g.add(phone, a); replaced != nil && !replaced.unlinked.Load() {
 				// Or the next start would find two sessions of the account, and not know which one is good.
 				if err := replaced.client.Store.Delete(g.root); err != nil {
 					g.log.Error("The former session of an account was not deleted", "account", phone, "error", err)
