@@ -187,6 +187,7 @@ func TestManyRequestsLoseNoMessage(t *testing.T) {
 				go func() {
 					_, err := b.client.Download(t.Context(), file.Image())
 					for errors.Is(reupload.Cause(err), reupload.ErrUnknownMessage) { // it has not arrived yet
+						time.Sleep(200 * time.Millisecond)
 						_, err = b.client.Download(t.Context(), file.Image())
 					}
 					errs <- err
