@@ -90,6 +90,10 @@ func (p *Plugin) contain(where string) {
 // answered takes an answer to whoever waits for it. One that nobody waits for is late, and is used all the same. One that comes
 // twice, after a break, does no harm.
 func (p *Plugin) answered(a answer) {
+	if p.ledger.wasTaken(a) {
+		p.log.Debugf("Ignoring an answer for %q that has come before", a.id)
+		return
+	}
 	p.queue.answered()
 	p.ledger.askedByBot(a.id, false)
 	taken, waiting := p.pending.deliver(a)
@@ -118,6 +122,7 @@ func (p *Plugin) answeredLate(a answer, waiting *driver) {
 		if !opened {
 			continue // perhaps it is about another file of the message
 		}
+		p.ledger.take(a)
 		if r.err != nil {
 			p.log.Debugf("Ignoring a late answer for %q: %v", a.id, r.err)
 			return

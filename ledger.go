@@ -48,6 +48,7 @@ type ledger struct {
 	outcomes *bounded[identity, outcome]          // how requests ended
 	wires    *bounded[types.MessageID, wireUse]   // what was asked under a message id
 	foreign  *bounded[types.MessageID, time.Time] // what the bot has asked for by itself
+	taken    *bounded[string, bool]               // sealed answers that were opened, by id and nonce
 	named    types.JID                            // the account, if the phone has answered to the likeliest of its names
 }
 
@@ -66,6 +67,7 @@ const (
 	maxOutcomes = 8192
 	maxWires    = 4096
 	maxForeign  = 4096
+	maxTaken    = 1024
 	maxOpen     = 8 // under one message id
 )
 
@@ -76,6 +78,7 @@ func newLedger() *ledger {
 		outcomes: newBounded[identity, outcome](maxOutcomes),
 		wires:    newBounded[types.MessageID, wireUse](maxWires),
 		foreign:  newBounded[types.MessageID, time.Time](maxForeign),
+		taken:    newBounded[string, bool](maxTaken),
 	}
 }
 
@@ -239,6 +242,20 @@ func (l *ledger) claim(key identity, stamp string) bool {
 	use.last, use.stamp = key, stamp
 	l.wires.set(key.id, use)
 	return true
+}
+
+// take notes that a sealed answer was opened. One that comes again is not the answer to the next request.
+func (l *ledger) take(a answer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.taken.set(a.id+"\x00"+a.stamp, true)
+}
+
+// wasTaken reports whether a sealed answer was opened before: a nonce is never used twice.
+func (l *ledger) wasTaken(a answer) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.taken.values[a.id+"\x00"+a.stamp]
 }
 
 // isOwn reports whether a request under a message id was sent that has no answer yet.

@@ -219,6 +219,7 @@ func (p *pending) deliver(a answer) (taken bool, waiting *driver) {
 	p.mu.Unlock()
 	for _, d := range drivers {
 		if r, opened := a.read(d.cipher); opened && d.happen(event{what: answered, reading: r}) {
+			p.ledger.take(a)
 			return true, nil
 		}
 	}

@@ -777,21 +777,24 @@ func TestDuplicateAnswersAreHarmless(t *testing.T) {
 	heard := make(told, 100)
 	r := newRig(t, heard.options(reupload.Options{}))
 	p := r.receivePicture()
-	const repeat = 3
-	for _, refusal := range []wabox.Answer{
-		{Result: wabox.NotFound, Repeat: repeat},
-		{ErrorCode: proto.String("2"), Repeat: repeat},
-	} {
-		r.phone.Script(p.id(), refusal)
-		if result, err := r.requests(p.request()).end(); err != nil || result.Status != reupload.StatusNotFound {
-			t.Errorf("got %v, %v", result.Status, err)
+	ask := func(answer wabox.Answer) *call {
+		var sent waBinary.Node
+		answer.Edit = func(n *waBinary.Node) { sent = *n }
+		r.phone.Script(p.id(), answer)
+		c := r.requests(p.request())
+		for range 3 {
+			r.send(sent)
 		}
 		r.marker()
+		return c
 	}
-	r.phone.Script(p.id(), wabox.Answer{Result: wabox.Success, Repeat: repeat})
-	c := r.requests(p.request())
+	for _, refusal := range []wabox.Answer{{Result: wabox.NotFound}, {ErrorCode: proto.String("2")}} {
+		if result, err := ask(refusal).end(); err != nil || result.Status != reupload.StatusNotFound {
+			t.Errorf("got %v, %v", result.Status, err)
+		}
+	}
+	c := ask(wabox.Answer{Result: wabox.Success})
 	c.succeeds(t)
-	r.marker()
 	if u := heard.next(t); u.Late || u.Result.DirectPath != c.result.DirectPath || !bytes.Equal(u.FileEncSHA256, p.FileEncSHA256) {
 		t.Errorf("Options.OnReupload was told %+v", u)
 	}
@@ -801,6 +804,28 @@ func TestDuplicateAnswersAreHarmless(t *testing.T) {
 	if s := r.plugin.Stats(); s.Late != 0 || len(heard) > 0 {
 		t.Errorf("%d late answers, told of %d more", s.Late, len(heard))
 	}
+}
+
+// WhatsApp delivers what was not acked once more, which can be when the next request for the file is already under way.
+func TestRepeatedAnswerIsNotTheNextOnes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	p := r.receivePicture()
+	var refusal waBinary.Node
+	hold := make(chan struct{})
+	r.phone.Script(p.id(),
+		wabox.Answer{Result: wabox.NotFound, Edit: func(n *waBinary.Node) { refusal = *n }},
+		wabox.Answer{Result: wabox.Success, Hold: hold})
+	if result, err := r.requests(p.request()).end(); err != nil || result.Status != reupload.StatusNotFound {
+		t.Errorf("got %v, %v", result.Status, err)
+	}
+	c := r.begin(p.request())
+	r.asks(2)
+	r.marker() // so that it waits for the answer, not for the ack
+	r.send(refusal)
+	r.marker()
+	close(hold)
+	c.succeeds(t)
 }
 
 // An answer that meets its caller's leaving is either the caller's or a late one. It is never lost.
