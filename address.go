@@ -103,14 +103,11 @@ func (s *sender) inForm(ctx context.Context, jid types.JID, server string) types
 	return jid
 }
 
-// canonical returns a user by phone number, if the client knows it, so that both names of one user are the same. It does not wait
-// for a store that is slow.
+// canonical returns a user by phone number, if the client knows it, so that both names of one user are the same.
 func (s *sender) canonical(ctx context.Context, jid types.JID) types.JID {
 	if jid.Server != types.HiddenUserServer {
 		return jid
 	}
-	ctx, cancel := context.WithTimeout(ctx, indexTimeout)
-	defer cancel()
 	return s.inForm(ctx, jid, types.DefaultUserServer)
 }
 

@@ -20,7 +20,7 @@ type Answer struct {
 // path that the phone has told and that has not expired, or a refusal that is not old enough to ask again.
 //
 // The results come in no order, each request once, and memory does not grow with their number. Leaving the loop or ending ctx
-// stops it; what is in the air then is still used when it comes.
+// stops it; what is in the air then is still used when it comes. It takes its time, so that it is not for event handlers.
 func (p *Plugin) RequestAll(ctx context.Context, requests iter.Seq[Request]) iter.Seq[Answer] {
 	return func(yield func(Answer) bool) {
 		ctx, cancel := context.WithCancel(WithBackfill(ctx))

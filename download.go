@@ -127,7 +127,7 @@ func WithMessage(ctx context.Context, info *types.MessageInfo, media whatsmeow.D
 	}
 	return context.WithValue(ctx, messageKey{}, &Entry{
 		Request:       NewRequest(info, media),
-		FileEncSHA256: media.GetFileEncSHA256(),
+		FileEncSHA256: bytes.Clone(media.GetFileEncSHA256()),
 		Timestamp:     info.Timestamp,
 	})
 }

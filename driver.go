@@ -242,7 +242,7 @@ func (d *driver) watch(w wire) {
 	for {
 		select {
 		case ack := <-w.acks:
-			if isAckOf(ack, "server-error") {
+			if isRequestAck(ack) {
 				w.acks = nil
 				d.happen(ackEvent(ackError(ack)))
 			} else { // of another receipt for the message, such as that of its delivery

@@ -48,9 +48,9 @@ var (
 	// ErrStrippedPath means that the direct path of a download has lost its query, without which the CDN gives nothing out
 	// (the parameters oh and oe). The bot must store direct paths whole. It wraps why the file could not be had otherwise.
 	ErrStrippedPath = errors.New("reupload: the direct path has lost its query (oh, oe); store it whole")
-	// ErrForbidden means that the CDN has refused a URL that has not expired. The phone was not asked, since a new upload would
-	// not help against what is wrong.
-	ErrForbidden = errors.New("reupload: the CDN refused a URL that has not expired; the phone was not asked, as that would not help")
+	// ErrForbidden means that the CDN has refused a URL for another reason than its age. The phone was not asked, since a new
+	// upload would not help against what is wrong.
+	ErrForbidden = errors.New("reupload: the CDN refused the URL, and not for its age; the phone was not asked, as that would not help")
 	// ErrHandlerBlocked means that the call was made inside an event handler while the answer can only arrive after that
 	// handler has returned. The request is on its way, and the next download finds its answer. Call Register before
 	// Connect, or download in a goroutine.

@@ -3,6 +3,7 @@ package reupload
 import (
 	"net/http"
 	"slices"
+	"time"
 
 	"go.mau.fi/whatsmeow"
 	waBinary "go.mau.fi/whatsmeow/binary"
@@ -79,6 +80,11 @@ var CheckDirectPath = checkDirectPath
 func MediaClient(client *whatsmeow.Client) *http.Client {
 	c, _ := mediaClient(client)
 	return c
+}
+
+// ExchangeTimeout returns how long a wrapped media client gives each exchange with the CDN.
+func ExchangeTimeout(client *http.Client) time.Duration {
+	return client.Transport.(*transport).client.Timeout
 }
 
 // ReceiveLogger returns the logger that whatsmeow hands each node to.

@@ -28,8 +28,8 @@ func (p *Plugin) handle(rawEvt any) (goesOn bool) {
 	case *events.HistorySync:
 		_ = p.rememberHistory(p.root, evt.Data) // it is in the log
 	case *events.MediaRetry:
-		if !p.sender.tapped() {
-			p.answered(answerFromEvent(evt))
+		if a, ok := answerFromEvent(evt); ok && !p.sender.tapped() {
+			p.answered(a)
 		}
 	case *events.Connected:
 		p.online()
@@ -49,7 +49,7 @@ func (p *Plugin) tapped(node *waBinary.Node) {
 			p.answered(a)
 		}
 	case "ack":
-		if isAckOf(node, "server-error") {
+		if isRequestAck(node) {
 			p.pending.deliverAck(node)
 		}
 	case "stream:error", "failure": // seen here before whatsmeow stops reconnecting and forgets the account

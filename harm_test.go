@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/cookiejar"
 	"runtime"
 	"strings"
 	"sync"
@@ -523,18 +524,62 @@ func TestProxyThatIsSetWhileConnected(t *testing.T) {
 	if proxy.Hits() == 0 {
 		t.Error("the proxy was not used")
 	}
+	// And before the next event, if it is the plugin that is called.
+	p, hits := r.receivePicture(), proxy.Hits()
+	second, err := r.box.NewProxy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.client.SetProxy(http.ProxyURL(second.URL()), whatsmeow.SetProxyOptions{NoWebsocket: true})
+	if _, err = r.plugin.Download(r.ctx(), &p.evt.Info, p.image); err != nil || second.Hits() == 0 || proxy.Hits() != hits {
+		t.Errorf("through the first proxy went %d more, through the second %d: %v", proxy.Hits()-hits, second.Hits(), err)
+	}
 	spy := &http.Client{Transport: r.box.Transport(), Timeout: time.Minute}
 	t.Cleanup(spy.CloseIdleConnections)
 	r.client.SetMediaHTTPClient(spy)
-	hits := proxy.Hits()
+	hits = second.Hits()
 	r.heals(r.receivePicture())
-	if proxy.Hits() != hits {
+	if second.Hits() != hits {
 		t.Error("the old proxy was used")
 	}
 	r.plugin.Close()
 	if reupload.MediaClient(r.client) != spy {
 		t.Error("the bot's own client is not back")
 	}
+}
+
+// What the bot has set of Options.HTTPClient stays when it sets a proxy, and what the client had before comes back with that proxy.
+func TestProxyAfterAnHTTPClientOfOnesOwn(t *testing.T) {
+	t.Parallel()
+	const timeout = time.Minute
+	r := newUnregisteredRig(t)
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := reupload.MediaClient(r.client)
+	r.register(&reupload.Options{HTTPClient: &http.Client{Transport: r.box.Transport(), Timeout: timeout, Jar: jar}})
+	proxy, err := r.box.NewProxy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.client.SetProxy(http.ProxyURL(proxy.URL()), whatsmeow.SetProxyOptions{NoWebsocket: true})
+	r.connect()
+	r.heals(r.receivePicture())
+	if got := reupload.MediaClient(r.client); got.Jar != jar || reupload.ExchangeTimeout(got) != timeout || proxy.Hits() == 0 {
+		t.Errorf("jar kept: %t, time-out %s, %d through the proxy", got.Jar == jar, reupload.ExchangeTimeout(got), proxy.Hits())
+	}
+	r.plugin.Close()
+	after := reupload.MediaClient(r.client)
+	if after.Jar != nil || after.Timeout != before.Timeout {
+		t.Error("after Close, the client has what was meant for the plugin")
+	}
+	after.CloseIdleConnections() // what counts is each new one
+	hits := proxy.Hits()
+	if _, err = r.client.Download(r.ctx(), r.receivePicture().image); proxy.Hits() == hits {
+		t.Errorf("after Close, the proxy is lost: %v", err)
+	}
+	after.CloseIdleConnections()
 }
 
 // A download inside a Connected handler, after a break, is sent again.

@@ -161,6 +161,7 @@ func (p *Plugin) messagesOf(ctx context.Context, file download) ([]candidate, er
 			cause = err
 			break
 		}
+		first.Request = p.complete(ctx, first.Request)
 		p.index.put(ctx, []Entry{first}) // so that a late answer can be opened
 		for _, e := range p.index.byMessage(ctx, first.MessageID) {
 			if e.FileEncSHA256 == nil { // it may have been asked for without its file
@@ -177,8 +178,25 @@ func (p *Plugin) messagesOf(ctx context.Context, file download) ([]candidate, er
 	return p.candidates(ctx, found), cause
 }
 
+// complete returns a request with the server of its participant, if it lacks that and the index knows the message. Else the phone
+// could be asked for one message by two names.
+func (p *Plugin) complete(ctx context.Context, req Request) Request {
+	if req.Participant.User == "" || req.Participant.Server != "" {
+		return req
+	}
+	for _, e := range p.index.byMessage(ctx, req.MessageID) {
+		sameSender := e.Participant.User == req.Participant.User && e.Participant.Server != "" && e.IsFromMe == req.IsFromMe
+		if sameSender && e.Chat == req.Chat && bytes.Equal(e.MediaKey, req.MediaKey) {
+			return e.Request
+		}
+	}
+	return req
+}
+
 // candidates returns what there is to know of entries, each message once: it can be known in both of its forms.
 func (p *Plugin) candidates(ctx context.Context, entries []Entry) []candidate {
+	ctx, cancel := context.WithTimeout(ctx, indexTimeout) // for all of them
+	defer cancel()
 	var all []candidate
 	for _, e := range entries {
 		c := candidate{e, p.keyOf(ctx, &e)}
@@ -190,7 +208,8 @@ func (p *Plugin) candidates(ctx context.Context, entries []Entry) []candidate {
 	return all
 }
 
-// keyOf returns the identity of an entry with users named by phone number, where the client knows it.
+// keyOf returns the identity of an entry with users named by phone number, where the client knows it. It waits for the client's
+// store for as long as the context lasts.
 func (p *Plugin) keyOf(ctx context.Context, e *Entry) identity {
 	pn, _ := p.sender.own()
 	key := identityOf(pn, e)

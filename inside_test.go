@@ -1,6 +1,7 @@
 package reupload
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,12 +9,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.mau.fi/whatsmeow"
 	waBinary "go.mau.fi/whatsmeow/binary"
 	"go.mau.fi/whatsmeow/proto/waCommon"
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/proto/waHistorySync"
+	"go.mau.fi/whatsmeow/proto/waMmsRetry"
 	"go.mau.fi/whatsmeow/proto/waWeb"
 	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/types"
@@ -40,6 +43,71 @@ func TestOnlyMediaRetryIsAnAnswer(t *testing.T) {
 			t.Errorf("<%s type=%q> with an id of %d bytes is an answer: %t", test.tag, test.kind, len(test.id), is)
 		}
 	}
+}
+
+// What is kept of an answer is of bounded size, however it has come.
+func TestAnswersAreOfBoundedSize(t *testing.T) {
+	t.Parallel()
+	jid := func(size int) types.JID { return types.NewJID(strings.Repeat("1", size), types.GroupServer) }
+	for _, test := range []struct {
+		name               string
+		id, nonce, jid, by int
+		isError, fits      bool
+	}{
+		{name: "real", id: 32, nonce: 12, jid: 20, fits: true},
+		{name: "no id", nonce: 12, jid: 20},
+		{name: "long id", id: maxMessageID + 1, nonce: 12, jid: 20},
+		{name: "long nonce", id: 32, nonce: maxStamp, jid: 20},
+		{name: "real error", id: 32, isError: true, jid: 20, by: 20, fits: true},
+		{name: "error in a long chat", id: 32, isError: true, jid: maxStamp, by: 20},
+		{name: "error about a long sender", id: 32, isError: true, jid: 20, by: maxStamp},
+	} {
+		evt := &events.MediaRetry{MessageID: strings.Repeat("A", test.id), ChatID: jid(test.jid), SenderID: jid(test.by), IV: make([]byte, test.nonce)}
+		content := []waBinary.Node{{Tag: "rmr", Attrs: waBinary.Attrs{"jid": evt.ChatID, "participant": evt.SenderID}}}
+		if test.isError {
+			evt.Error = &events.MediaRetryError{Code: 2}
+			content = append(content, waBinary.Node{Tag: "error", Attrs: waBinary.Attrs{"code": "2"}})
+		} else {
+			content = append(content, waBinary.Node{Tag: "encrypt", Content: []waBinary.Node{{Tag: "enc_iv", Content: evt.IV}}})
+		}
+		_, fits := answerFromEvent(evt)
+		if _, parsed := parseAnswer(&waBinary.Node{
+			Tag: "notification", Attrs: waBinary.Attrs{"type": "mediaretry", "id": evt.MessageID}, Content: content,
+		}); fits != test.fits || parsed != test.fits {
+			t.Errorf("%s: taken as an event %t, as a node %t, want %t", test.name, fits, parsed, test.fits)
+		}
+	}
+	for size, want := range map[int]int{32: 32, maxSecret: maxSecret, maxSecret + 1: 0} {
+		r, err := readNotification("id", &waMmsRetry.MediaRetryNotification{MessageSecret: make([]byte, size)})
+		if err != nil || len(r.MessageSecret) != want {
+			t.Errorf("of a secret of %d bytes %d are kept: %v", size, len(r.MessageSecret), err)
+		}
+	}
+}
+
+// A store that hangs holds a download up once, and not for each message that its file was in.
+func TestNamesAreWaitedForOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		device := &store.Device{LIDs: hangingLIDs{}}
+		p := newPlugin(whatsmeow.NewClient(device, nil), new(Options))
+		defer p.cancel(nil)
+		entries := make([]Entry, entriesPerFile)
+		for i := range entries {
+			entries[i] = file(1)
+			entries[i].Chat, entries[i].MessageID = stageLID, fmt.Sprint(i)
+		}
+		began := time.Now()
+		if found := p.candidates(t.Context(), entries); len(found) != len(entries) || time.Since(began) > indexTimeout {
+			t.Errorf("%d of %d are found after %s", len(found), len(entries), time.Since(began))
+		}
+	})
+}
+
+type hangingLIDs struct{ store.LIDStore }
+
+func (hangingLIDs) GetPNForLID(ctx context.Context, _ types.JID) (types.JID, error) {
+	<-ctx.Done()
+	return types.EmptyJID, ctx.Err()
 }
 
 // A picture is found under ten quotes, and not under any number of them.
@@ -83,6 +151,55 @@ func TestLookupIsRemembered(t *testing.T) {
 	}
 	if asked != 1 {
 		t.Errorf("it is asked %d times", asked)
+	}
+}
+
+// A sender without a server is completed by what the index knows of the message, if that is the same in all else.
+func TestSenderIsCompleted(t *testing.T) {
+	t.Parallel()
+	row := file(1).Request
+	row.Chat, row.Participant = types.NewJID("1", types.GroupServer), types.JID{User: stageChat.User}
+	file := download{hash: "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="} // 32 times 1
+	for name, test := range map[string]struct {
+		known func(*Entry)
+		want  types.JID
+	}{
+		"the same":         {func(*Entry) {}, stageChat},
+		"another sender":   {func(e *Entry) { e.Participant.User += "0" }, row.Participant},
+		"no server either": {func(e *Entry) { e.Participant.Server = "" }, row.Participant},
+		"from the account": {func(e *Entry) { e.IsFromMe = true }, row.Participant},
+		"another chat":     {func(e *Entry) { e.Chat.User = "2" }, row.Participant},
+		"another key":      {func(e *Entry) { e.MediaKey = make([]byte, mediaKeySize) }, row.Participant},
+		"another message":  {func(e *Entry) { e.MessageID = "other" }, row.Participant},
+	} {
+		p := newPlugin(whatsmeow.NewClient(new(store.Device), nil), &Options{Lookup: func(context.Context, []byte) ([]Request, error) {
+			return []Request{row}, nil
+		}})
+		defer p.cancel(nil)
+		p.sender.identity.Store(&account{pn: stageOwn})
+		known := Entry{Request: row} // whose file is not known
+		known.Participant = stageChat
+		test.known(&known)
+		p.index.put(t.Context(), []Entry{known})
+		found, _ := p.messagesOf(t.Context(), file)
+		if len(found) != 1 || found[0].entry.Participant != test.want {
+			t.Errorf("%s: found are %v, want one from %v", name, found, test.want)
+		}
+	}
+}
+
+// What is remembered stays as it is when the bot changes the message.
+func TestWhatIsRememberedIsACopy(t *testing.T) {
+	t.Parallel()
+	image := &waE2E.ImageMessage{MediaKey: file(1).MediaKey, FileEncSHA256: bytes.Repeat([]byte{1}, fileHashSize), DirectPath: proto.String("/a")}
+	info := &types.MessageInfo{ID: "id", MessageSource: types.MessageSource{Chat: stageChat, Sender: stageChat}}
+	found := walker{isOwn: func(types.JID) bool { return false }}.mediaOf(info, &waE2E.Message{ImageMessage: image})
+	named, _ := WithMessage(t.Context(), info, image).Value(messageKey{}).(*Entry)
+	clear(image.FileEncSHA256)
+	for _, e := range append(found, *named) {
+		if e.FileEncSHA256[0] != 1 {
+			t.Errorf("%v has changed", e.Request)
+		}
 	}
 }
 

@@ -86,7 +86,7 @@ func newLedger() *ledger {
 func (l *ledger) movedTo(dead place) string {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return l.moves.values[dead]
+	return l.moves.get(dead)
 }
 
 // move remembers where the file of a dead path is now.
@@ -117,22 +117,22 @@ func (l *ledger) setWrong(p place) {
 func (l *ledger) isWrong(p place) bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return l.wrong.values[p]
+	return l.wrong.get(p)
 }
+
+// maxSkew is how far ahead the clock can be that the index has a time from. One that was farther off has noted nothing of use.
+const maxSkew = time.Hour
 
 // recall completes what an index knows of a file with what this process knows. An index can fail, or be slow.
 func (l *ledger) recall(key identity, e *Entry) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	for _, k := range [...]identity{key, key.withoutFile()} {
-		o, known := l.outcomes.values[k]
-		if !known {
-			continue
-		}
+		o := l.outcomes.get(k)
 		if e.DirectPath == "" {
 			e.DirectPath = o.result.DirectPath
 		}
-		if k == key && !o.asked.At.Before(e.Asked.At) {
+		if k == key && (!o.asked.At.Before(e.Asked.At) || time.Until(e.Asked.At) > maxSkew) {
 			e.Asked = o.asked
 		}
 	}
@@ -142,7 +142,7 @@ func (l *ledger) recall(key identity, e *Entry) {
 func (l *ledger) since(key identity, moment time.Time) (reading, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	o := l.outcomes.values[key]
+	o := l.outcomes.get(key)
 	return o.reading, o.at.After(moment)
 }
 
@@ -151,10 +151,10 @@ func (l *ledger) sent(key identity, before Asked) Asked {
 	asked := Asked{At: time.Now().Truncate(time.Second), Outcome: OutcomeUnknown, Vain: before.Vain}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	o := l.outcomes.values[key]
+	o := l.outcomes.get(key)
 	o.asked, o.at = asked, time.Time{}
 	l.outcomes.set(key, o)
-	use := l.wires.values[key.id]
+	use := l.wires.get(key.id)
 	for _, open := range use.open {
 		if open == key {
 			return asked
@@ -173,7 +173,7 @@ func (l *ledger) settle(key identity, before Entry, r reading, late bool) (asked
 	kind, tells := outcomeOf(r)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	last := l.outcomes.values[key]
+	last := l.outcomes.get(key)
 	if !tells { // it is not about the file: a context, the connection, Close
 		if !isOutage(r.err) || last.asked.At.IsZero() || !last.at.IsZero() {
 			return before.Asked, false, false
@@ -215,8 +215,8 @@ func (l *ledger) stands(p place) {
 
 // close notes that a request has its answer. It needs l.mu.
 func (l *ledger) close(key identity) {
-	use, known := l.wires.values[key.id]
-	if !known {
+	use := l.wires.get(key.id)
+	if len(use.open) == 0 {
 		return
 	}
 	var open []identity
@@ -234,7 +234,7 @@ func (l *ledger) close(key identity) {
 func (l *ledger) claim(key identity, stamp string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	use := l.wires.values[key.id]
+	use := l.wires.get(key.id)
 	again := use.stamp == stamp && use.last != key
 	if again || len(use.open) > 1 || len(use.open) == 1 && use.open[0] != key {
 		return false
@@ -255,14 +255,14 @@ func (l *ledger) take(a answer) {
 func (l *ledger) wasTaken(a answer) bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return l.taken.values[a.id+"\x00"+a.stamp]
+	return l.taken.get(a.id + "\x00" + a.stamp)
 }
 
 // isOwn reports whether a request under a message id was sent that has no answer yet.
 func (l *ledger) isOwn(id types.MessageID) bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return len(l.wires.values[id].open) > 0
+	return len(l.wires.get(id).open) > 0
 }
 
 // askedByBot notes that the bot itself has asked for a message, or that it has its answer.
@@ -280,7 +280,7 @@ func (l *ledger) askedByBot(id types.MessageID, asked bool) {
 func (l *ledger) botAsked(id types.MessageID) time.Time {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return l.foreign.values[id]
+	return l.foreign.get(id)
 }
 
 // answersTo notes that the phone has answered to the likeliest name of an account, so that the other need not be tried.
@@ -299,26 +299,39 @@ func (l *ledger) isNamed(account types.JID) bool {
 // A bounded map forgets what was put in first when it is full. It is not safe for concurrent use.
 type bounded[K comparable, V any] struct {
 	limit  int
-	values map[K]V
+	values map[K]slotted[V]
 	order  []K // a ring once it is full; it can hold keys that were removed
 	oldest int
 }
 
-func newBounded[K comparable, V any](limit int) *bounded[K, V] {
-	return &bounded[K, V]{limit: limit, values: make(map[K]V)}
+type slotted[V any] struct {
+	value V
+	slot  int // in the ring
 }
 
+func newBounded[K comparable, V any](limit int) *bounded[K, V] {
+	return &bounded[K, V]{limit: limit, values: make(map[K]slotted[V])}
+}
+
+func (b *bounded[K, V]) get(key K) V { return b.values[key].value }
+
 func (b *bounded[K, V]) set(key K, value V) {
-	if _, known := b.values[key]; !known {
-		if len(b.order) < b.limit {
-			b.order = append(b.order, key)
-		} else {
-			delete(b.values, b.order[b.oldest])
-			b.order[b.oldest] = key
-			b.oldest = (b.oldest + 1) % b.limit
-		}
+	if p, known := b.values[key]; known {
+		b.values[key] = slotted[V]{value, p.slot}
+		return
 	}
-	b.values[key] = value
+	slot := len(b.order)
+	if slot < b.limit {
+		b.order = append(b.order, key)
+	} else {
+		slot = b.oldest
+		b.oldest = (b.oldest + 1) % b.limit
+		if first := b.order[slot]; b.values[first].slot == slot { // and not put in anew elsewhere
+			delete(b.values, first)
+		}
+		b.order[slot] = key
+	}
+	b.values[key] = slotted[V]{value, slot}
 }
 
 func (b *bounded[K, V]) remove(key K) { delete(b.values, key) }

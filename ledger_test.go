@@ -95,6 +95,7 @@ func TestRecall(t *testing.T) {
 		"as old":                 {"", Asked{At: asked.At}, "/new", asked},
 		"something newer":        {"", later, "/new", later},
 		"a path is in the index": {"/index", later, "/index", later},
+		"a wrong clock's":        {"", Asked{At: now.Add(2 * time.Hour), Outcome: OutcomeSilence}, "/new", asked},
 	} {
 		e := file(1)
 		e.DirectPath, e.Asked = test.path, test.asked
@@ -352,7 +353,7 @@ func TestLedgerIsBounded(t *testing.T) {
 		key.file = [fileHashSize]byte(bytes.Repeat([]byte{byte(i)}, fileHashSize))
 		l.sent(key, Asked{})
 	}
-	if n := len(l.wires.values[key.id].open); n != maxOpen {
+	if n := len(l.wires.get(key.id).open); n != maxOpen {
 		t.Errorf("%d open requests under one id", n)
 	}
 }
@@ -363,16 +364,22 @@ func TestBoundedMap(t *testing.T) {
 	for i := range 10 {
 		b.set(i, i)
 		b.set(i, 10*i) // is not one more
-		if len(b.values) > 3 || b.values[i] != 10*i {
+		if len(b.values) > 3 || b.get(i) != 10*i {
 			t.Fatalf("it holds %v after %d", b.values, i)
 		}
 	}
-	if len(b.values) != 3 || b.values[7] != 70 {
+	if len(b.values) != 3 || b.get(7) != 70 {
 		t.Errorf("it holds %v, want the last three", b.values)
 	}
 	b.remove(8)
 	b.set(10, 100) // takes the place of 7, the oldest
 	if _, there := b.values[7]; there || len(b.values) != 2 || len(b.order) != 3 {
+		t.Errorf("it holds %v in the order %v", b.values, b.order)
+	}
+	b.remove(9)
+	b.set(9, 99)   // is the newest now, though its old place comes next but one
+	b.set(11, 110) // takes the place of 9's first
+	if b.get(9) != 99 || b.get(10) != 100 || b.get(11) != 110 || len(b.values) != 3 {
 		t.Errorf("it holds %v in the order %v", b.values, b.order)
 	}
 }

@@ -1,6 +1,7 @@
 package reupload
 
 import (
+	"bytes"
 	"reflect"
 	"sync"
 	"time"
@@ -109,7 +110,7 @@ func (w *walker) add(c carrier, media whatsmeow.DownloadableMessage) {
 	if w.fill && media.GetDirectPath() == "" {
 		fillPath(media)
 	}
-	w.found = append(w.found, Entry{Request: req, FileEncSHA256: media.GetFileEncSHA256(), Timestamp: c.sent})
+	w.found = append(w.found, Entry{Request: req, FileEncSHA256: bytes.Clone(media.GetFileEncSHA256()), Timestamp: c.sent})
 }
 
 // resolve says what a quoted message is: it has its own id, chat and sender, and is from this account if its sender is. When it

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.mau.fi/whatsmeow"
 	waLog "go.mau.fi/whatsmeow/util/log"
@@ -22,15 +23,15 @@ type mediaWrap struct {
 
 	current atomic.Pointer[wrapping]
 
-	mu   sync.Mutex
-	off  bool
-	seen sighting // of a change that was not acted on yet
+	mu  sync.Mutex
+	off bool
 }
 
 // A wrapping is a media HTTP client of ours, and the one that it stands for.
 type wrapping struct {
 	original *http.Client // put back by Close
-	wrapped  *http.Client // a copy of it, with our transport around its own
+	inner    *http.Client // a copy of it, or of the one that the bot has chosen instead
+	wrapped  *http.Client // a copy of that, with our transport around its own
 	lookout  lookout
 	sighting sighting // what is seen while nobody has changed it
 }
@@ -63,7 +64,7 @@ func (m *mediaWrap) wrap(original, instead *http.Client) {
 	wrapped.Timeout = 0
 	wrapped.Transport = &transport{base: inner.Transport, client: &inner, plugin: m.plugin}
 	m.client.SetMediaHTTPClient(&wrapped)
-	w := &wrapping{original: original, wrapped: &wrapped, lookout: lookoutOf(m.client, &wrapped)}
+	w := &wrapping{original: original, inner: &inner, wrapped: &wrapped, lookout: lookoutOf(m.client, &wrapped)}
 	w.sighting = w.lookout.look()
 	m.current.Store(w)
 }
@@ -79,34 +80,36 @@ func (m *mediaWrap) notice() {
 	}
 }
 
+// changePause is how long a change must have stayed as it is: the bot may be just at it, and an interface has two words.
+const changePause = 2 * time.Millisecond
+
 func (m *mediaWrap) changed(now sighting) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	w := m.current.Load()
-	if m.off || now != w.lookout.look() || now == w.sighting {
+	if m.off || now == w.sighting {
 		return
 	}
-	if now != m.seen { // the bot may be just at it: an interface has two words
-		m.seen = now
-		return
+	if time.Sleep(changePause); now != w.lookout.look() {
+		return // the next one sees to it
 	}
-	m.log.Infof("The media HTTP client or its proxy was changed; wrapping the new one")
-	m.wrap(m.restored(w), nil)
+	if original := m.updated(w, w.original); original != nil {
+		m.log.Infof("The media HTTP client or its proxy was changed; wrapping the new one")
+		m.wrap(original, m.updated(w, w.inner))
+	}
 }
 
-// restored returns the client's media client as it would be without us. It needs m.mu.
-func (m *mediaWrap) restored(w *wrapping) *http.Client {
+// updated returns a media client of a wrapping as it would be by now, had we not stood in its place. It needs m.mu.
+func (m *mediaWrap) updated(w *wrapping, client *http.Client) *http.Client {
 	current, readable := mediaClient(m.client)
 	switch {
-	case !readable:
-		return w.original
-	case current != w.wrapped: // SetMediaHTTPClient
+	case readable && current != w.wrapped: // SetMediaHTTPClient
 		return current
-	case isOurs(current):
-		return w.original
+	case isOurs(w.wrapped):
+		return client
 	}
-	changed := *w.original // SetProxy, which has changed our copy
-	changed.Transport = current.Transport
+	changed := *client // SetProxy, which has changed our copy
+	changed.Transport = w.wrapped.Transport
 	return &changed
 }
 
@@ -116,7 +119,7 @@ func (m *mediaWrap) remove() {
 	defer m.mu.Unlock()
 	m.off = true
 	w := m.current.Load()
-	if restored := m.restored(w); restored != nil {
+	if restored := m.updated(w, w.original); restored != nil {
 		if current, readable := mediaClient(m.client); !readable || current != restored {
 			m.client.SetMediaHTTPClient(restored)
 		}
@@ -132,7 +135,7 @@ func isOurs(client *http.Client) bool {
 type sighting [3]uintptr
 
 // A lookout is where these words are. The bot may be writing them, and nothing guards them: they are only compared, and never
-// followed, and whoever acts on a change does so when it has stayed the same for two looks.
+// followed, and whoever acts on a change does so when it has stayed the same for a while.
 type lookout struct {
 	pointer   *[1]uintptr // nil if whatsmeow hides it
 	transport *[2]uintptr

@@ -231,17 +231,16 @@ func (p *Plugin) candidateOf(ctx context.Context, req Request) (candidate, error
 	if err != nil {
 		return candidate{}, err
 	}
-	e := Entry{Request: req}
-	key := p.keyOf(ctx, &e)
+	e := Entry{Request: p.complete(ctx, req)}
+	asked := p.candidates(ctx, []Entry{e})[0]
 	for _, known := range p.candidates(ctx, p.index.byMessage(ctx, req.MessageID)) {
-		if known.key.withoutFile() == key {
-			known.entry.Request = req
+		if known.key.withoutFile() == asked.key {
+			known.entry.Request = e.Request
 			return known, nil
 		}
 	}
 	p.index.put(ctx, []Entry{e})
-	p.ledger.recall(key, &e)
-	return candidate{e, key}, nil
+	return asked, nil
 }
 
 // patience returns for how long the goroutine that calls the result can wait, and reports whether it is limited: an event handler
@@ -259,7 +258,8 @@ func (p *Plugin) patience(since time.Time) func() (time.Duration, error) {
 }
 
 // Remember puts the media of a message into the index by hand. Messages and history syncs that arrive while the plugin is
-// registered are remembered without. A message without media, or with media that cannot be requested, is no error.
+// registered are remembered without. A message without media, or with media that cannot be requested, is no error. With
+// Options.FillMissingPaths it fills them in the message.
 //
 // The error wraps ErrInvalidRequest, or is ErrClosed, whatsmeow.ErrNotLoggedIn, the context's or the index's own.
 func (p *Plugin) Remember(ctx context.Context, info *types.MessageInfo, msg *waE2E.Message) error {
@@ -310,7 +310,7 @@ func (p *Plugin) lookUp(ctx context.Context, fileEncSHA256 []byte) (found []Entr
 			p.say(&p.saidLookup, "Options.Lookup returned a request that cannot be made: %v", err)
 			continue
 		}
-		found = append(found, Entry{Request: req, FileEncSHA256: fileEncSHA256})
+		found = append(found, Entry{Request: p.complete(ctx, req), FileEncSHA256: fileEncSHA256})
 	}
 	p.index.put(ctx, found) // so that what comes of it is remembered
 	return found

@@ -48,14 +48,15 @@ func (p policy) refusal(e *Entry, now, heard time.Time) error {
 	if e.Asked.At.IsZero() {
 		return nil
 	}
-	pause := p.pause(e.Asked)
-	if p.silencePause > 0 && e.Asked.isOpen() && !heard.After(e.Asked.At) && now.Sub(e.Asked.At) < heldLife {
+	ago := now.Sub(e.Asked.At).Abs() // clocks differ: it can have been asked in the future
+	if p.silencePause > 0 && e.Asked.isOpen() && !heard.After(e.Asked.At) && ago < heldLife {
 		return errHeld
 	}
-	until := e.Asked.At.Add(pause)
-	if pause == 0 || !now.Before(until) { // clocks differ: it can have been asked in the future
+	pause := p.pause(e.Asked)
+	if ago >= pause {
 		return nil
 	}
+	until := e.Asked.At.Add(pause)
 	return fmt.Errorf("%w (remembered; not asked again by itself until %s)", e.Asked.Outcome.cause(), until.Format(time.RFC3339))
 }
 

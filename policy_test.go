@@ -14,7 +14,7 @@ import (
 
 var allOutcomes = [...]Outcome{
 	OutcomeUnknown, OutcomeFound, OutcomeNotFound, OutcomeDecryption, OutcomeUnreadable,
-	OutcomeGeneral, OutcomeSilence, OutcomeRejected, OutcomeInvalid,
+	OutcomeGeneral, OutcomeSilence, OutcomeRejected, OutcomeInvalid, OutcomeOutage,
 }
 
 // TestPauses is the policy as a table: for how long a file is not asked for again, by how the last request has ended and how many
@@ -57,7 +57,7 @@ func TestPauses(t *testing.T) {
 		for _, outcome := range allOutcomes {
 			want := test.others
 			switch outcome {
-			case OutcomeFound:
+			case OutcomeFound, OutcomeOutage:
 				want = pauses{}
 			case OutcomeNotFound, OutcomeDecryption:
 				want = all(test.final)
@@ -122,8 +122,12 @@ func TestRefusals(t *testing.T) {
 				}
 				e.Asked.At = asked.At.Add(time.Second)
 				err := p.refusal(&e, now, now)
-				if cause := causes[outcome]; !errors.Is(err, cause) || outcome != OutcomeFound && err == nil {
+				if cause := causes[outcome]; !errors.Is(err, cause) || (cause == nil) != (err == nil) {
 					t.Errorf("outcome %d, %s ago less a second: %v, want %v", outcome, pause, err, cause)
+				}
+				e.Asked.At = now.Add(pause + heldLife) // by a clock that was wrong
+				if err = p.refusal(&e, now, now); err != nil {
+					t.Errorf("outcome %d, in the future: %v", outcome, err)
 				}
 			}
 		}

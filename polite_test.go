@@ -401,6 +401,34 @@ func TestWithRequest(t *testing.T) {
 	}
 }
 
+// A message that is named with the sender's server and without is the same one: its refusal holds for both.
+func TestSenderWithoutServerIsTheSameOne(t *testing.T) {
+	t.Parallel()
+	var row reupload.Request
+	r := newRig(t, &reupload.Options{Lookup: func(context.Context, []byte) ([]reupload.Request, error) {
+		return []reupload.Request{row}, nil
+	}})
+	refused := wabox.Answer{Result: wabox.NotFound}
+	for name, asksFirst := range map[string]func(p picture){
+		"RequestReupload": func(p picture) { _, _ = r.plugin.RequestReupload(r.ctx(), row) },
+		"WithRequest": func(p picture) {
+			_, _ = r.client.Download(reupload.WithRequest(r.ctx(), row, p.FileEncSHA256), p.image)
+		},
+		"Download": func(p picture) { _, _ = r.client.Download(r.ctx(), p.image) },
+	} {
+		p := r.receivePictureIn(wabox.Incoming{Chat: carolGroup, From: carol})
+		r.phone.Script(p.id(), refused)
+		row = reupload.Request{MessageID: p.id(), Chat: carolGroup, MediaKey: p.MediaKey, Participant: types.JID{User: carol.User}}
+		before := r.phone.RequestCount()
+		asksFirst(p)
+		r.fails(p, reupload.ErrNotFound)
+		_, err := r.client.Download(reupload.WithRequest(r.ctx(), row, p.FileEncSHA256), p.image)
+		if n := r.phone.RequestCount() - before; n != 1 || !errors.Is(reupload.Cause(err), reupload.ErrNotFound) {
+			t.Errorf("%s first: the phone was asked %d times, and at last: %v", name, n, reupload.Cause(err))
+		}
+	}
+}
+
 func TestRememberHistory(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)

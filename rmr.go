@@ -46,11 +46,10 @@ func receiptNode(id types.MessageID, fromMe bool, addr address, env envelope) wa
 	}
 }
 
-// isAckOf reports whether a node is the ack of a receipt of some type, or with "" an ack of any kind. All receipts for a message
-// have its id, that of its delivery too, so that the id alone does not tell.
-func isAckOf(node *waBinary.Node, receiptType string) bool {
-	return node != nil && node.Tag == "ack" &&
-		(receiptType == "" || node.Attrs["class"] == "receipt" && node.Attrs["type"] == receiptType)
+// isRequestAck reports whether a node is the ack of a request. All receipts for a message have its id, that of its delivery too, so
+// that the id alone does not tell.
+func isRequestAck(node *waBinary.Node) bool {
+	return node != nil && node.Tag == "ack" && node.Attrs["class"] == "receipt" && node.Attrs["type"] == "server-error"
 }
 
 // ackError returns the reason that the server gives for refusing a receipt, or nil.
@@ -73,18 +72,19 @@ type answer struct {
 	stamp string
 }
 
-// maxAnswer is how long an answer can be, sealed. Real ones have some 300 bytes.
-const maxAnswer = 16 << 10
+// Sizes of what an answer brings. Real ones have some 300 bytes, with a nonce of 12 and a secret of 32.
+const (
+	maxAnswer = 16 << 10 // sealed
+	maxStamp  = 512
+	maxSecret = 64
+)
 
-// parseAnswer reads a node of any kind. It is not ok if the node is no mediaretry notification or names no message.
+// parseAnswer reads a node of any kind. It is not ok if the node is no mediaretry notification, names no message, or is too large.
 func parseAnswer(node *waBinary.Node) (a answer, ok bool) {
 	if node.Tag != "notification" || node.Attrs["type"] != "mediaretry" {
 		return answer{}, false
 	}
-	a.id, ok = node.Attrs["id"].(string)
-	if !ok || a.id == "" || len(a.id) > maxMessageID {
-		return answer{}, false
-	}
+	a.id, _ = node.Attrs["id"].(string)
 	rmr := node.GetChildByTag("rmr")
 	if chat, ok := rmr.Attrs["jid"].(types.JID); ok {
 		a.chat = chat.ToNonAD()
@@ -93,17 +93,22 @@ func parseAnswer(node *waBinary.Node) (a answer, ok bool) {
 		text, _ := code.Attrs["code"].(string)
 		a.isError, a.status = true, parseErrorCode(text)
 		a.stamp = fmt.Sprint(node.Attrs["t"], a.status, a.chat, rmr.Attrs["participant"])
-		return a, true
+		return a, a.fits()
 	}
 	a.envelope.ciphertext, _ = node.GetChildByTag("encrypt", "enc_p").Content.([]byte)
 	a.envelope.iv, _ = node.GetChildByTag("encrypt", "enc_iv").Content.([]byte)
 	a.stamp = "sealed " + string(a.envelope.iv)
-	return a, len(a.envelope.ciphertext) <= maxAnswer && len(a.envelope.iv) <= maxAnswer
+	return a, a.fits()
+}
+
+// fits reports whether an answer names a message, and is no larger than answers can be.
+func (a answer) fits() bool {
+	return a.id != "" && len(a.id) <= maxMessageID && len(a.envelope.ciphertext) <= maxAnswer && len(a.stamp) <= maxStamp
 }
 
 // answerFromEvent is parseAnswer for a notification that whatsmeow has parsed.
-func answerFromEvent(evt *events.MediaRetry) answer {
-	a := answer{
+func answerFromEvent(evt *events.MediaRetry) (a answer, ok bool) {
+	a = answer{
 		id:       evt.MessageID,
 		chat:     evt.ChatID.ToNonAD(),
 		envelope: envelope{ciphertext: evt.Ciphertext, iv: evt.IV},
@@ -113,7 +118,7 @@ func answerFromEvent(evt *events.MediaRetry) answer {
 		a.isError, a.status = true, knownStatus(evt.Error.Code)
 		a.stamp = fmt.Sprint(evt.Timestamp.Unix(), a.status, evt.ChatID, evt.SenderID)
 	}
-	return a
+	return a, a.fits()
 }
 
 // parseErrorCode reads the code of an <error> node, whose numbers are those of the encrypted result. Whatever is not one of
@@ -168,10 +173,14 @@ func readNotification(id types.MessageID, n *waMmsRetry.MediaRetryNotification) 
 	if n.GetStanzaID() != "" && n.GetStanzaID() != id {
 		return Result{}, fmt.Errorf("%w: it is about another message", ErrInvalidAnswer)
 	}
+	secret := n.GetMessageSecret()
+	if len(secret) > maxSecret {
+		secret = nil
+	}
 	return checkResult(Result{
 		Status:        knownStatus(int(n.GetResult())),
 		DirectPath:    n.GetDirectPath(),
-		MessageSecret: n.GetMessageSecret(),
+		MessageSecret: secret,
 	})
 }
 

@@ -10,9 +10,10 @@ type Stats struct {
 	Healthy uint64 // downloads that were answered at once
 	Expired uint64 // downloads whose file had expired
 	Asked   uint64 // requests sent to the phone
-	Healed  uint64 // expired downloads that got their file all the same
+	Healed  uint64 // expired downloads that got a file all the same, which whatsmeow then checks by its hash
 	Late    uint64 // new paths that came when nobody was waiting any more
-	// Unhealed counts the expired downloads that got nothing, by the [Label] of their cause.
+	// Unhealed counts the downloads that failed and were not healed, by the [Label] of their cause. Those that are "forbidden" had
+	// not expired.
 	Unhealed map[string]uint64
 	Waiting  int // requests that wait for the phone now, or to be sent
 }
