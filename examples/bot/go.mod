@@ -6,7 +6,7 @@ replace github.com/whatsmeow-plugins/reupload => ../..
 
 require (
 	github.com/mdp/qrterminal/v3 v3.2.1
-	github.com/whatsmeow-plugins/reupload v0.0.0
+	github.com/whatsmeow-plugins/reupload v0.1.0
 	go.mau.fi/whatsmeow v0.0.0-20260821141805-33cfac511629
 	google.golang.org/protobuf v1.36.12
 	modernc.org/sqlite v1.61.1
