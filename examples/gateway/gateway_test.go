@@ -5,11 +5,14 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +33,43 @@ func skipWithoutPostgres(t *testing.T, err error) {
 	if errors.Is(err, errNoPostgres) && os.Getenv("CI") != "true" {
 		t.Skip(err)
 	}
+}
+
+// postgres is the server of all tests but that of the demo.
+var postgres struct {
+	once  sync.Once
+	dsn   string
+	stop  func()
+	err   error
+	count atomic.Int32
+}
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if postgres.stop != nil {
+		postgres.stop()
+	}
+	os.Exit(status)
+}
+
+// newDatabase returns an empty database.
+func newDatabase(t *testing.T) (dsn string) {
+	t.Helper()
+	postgres.once.Do(func() { postgres.dsn, postgres.stop, postgres.err = startPostgres(context.Background()) })
+	skipWithoutPostgres(t, postgres.err)
+	if postgres.err != nil {
+		t.Fatal(postgres.err)
+	}
+	db, err := sql.Open(driver, postgres.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	name := fmt.Sprint("test", postgres.count.Add(1))
+	if _, err = db.ExecContext(t.Context(), "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
+		t.Fatal(err)
+	}
+	return postgres.dsn + " dbname=" + name
 }
 
 func TestDemo(t *testing.T) {
@@ -60,12 +100,8 @@ func TestDemo(t *testing.T) {
 // newStage returns a stage with two accounts and with a database of its own, that tells its story to nobody.
 func newStage(t *testing.T) *stage {
 	t.Helper()
-	dsn, stop, err := startPostgres(t.Context())
-	skipWithoutPostgres(t, err)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(stop)
+	dsn := newDatabase(t)
+	var err error
 	s := &stage{out: io.Discard, phones: make(map[string]*wabox.Account), files: make(map[file]*wabox.Media)}
 	if s.box, err = wabox.New(); err != nil {
 		t.Fatal(err)

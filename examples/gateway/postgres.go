@@ -49,7 +49,7 @@ func startPostgres(ctx context.Context) (dsn string, stop func(), err error) {
 		return "", nil, fmt.Errorf("initdb in %s: %w\n%s", dir, err, output)
 	}
 	var output bytes.Buffer
-	server := exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-k", dir, "-h", "", "-p", "5432", "-F")
+	server := exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-k", dir, "-h", "", "-p", "5432", "-F", "-N", "400")
 	server.SysProcAttr, server.Dir, server.Stderr = attr, dir, &output
 	if err = server.Start(); err != nil {
 		return "", nil, err
