@@ -52,6 +52,8 @@ func (s *stage) newClient(device *store.Device, log waLog.Logger) *whatsmeow.Cli
 	client := whatsmeow.NewClient(device, log)
 	if phone := s.phones[device.GetJID().User]; phone != nil {
 		phone.Configure(client)
+	} else {
+		s.box.Configure(client) // whoever it will be linked to
 	}
 	return client
 }
