@@ -37,7 +37,9 @@ func (g *gateway) newAccount(device *store.Device) (*account, error) {
 		a.number.Store(&device.ID.User)
 	}
 	var err error
-	a.plugin, err = reupload.Register(a.client, &reupload.Options{Index: g.index, Timeout: g.cfg.timeout})
+	a.plugin, err = reupload.Register(a.client, &reupload.Options{
+		Index: g.index, Timeout: g.cfg.timeout, SilencePause: silencePause, RefusalPause: refusalPause,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -123,6 +123,8 @@ func TestGateway(t *testing.T) {
 		t.Run("Conditions", func(t *testing.T) { testConditions(t, s) })
 		t.Run("SharedDownload", func(t *testing.T) { testSharedDownload(t, s) })
 		t.Run("Causes", func(t *testing.T) { testCauses(t, s) })
+		t.Run("Pauses", func(t *testing.T) { testPauses(t, s) })
+		t.Run("Newsletter", func(t *testing.T) { testNewsletter(t, s) })
 		t.Run("History", func(t *testing.T) { testHistory(t, s) })
 		t.Run("IDs", func(t *testing.T) { testIDs(t, s) })
 		t.Run("FirstOneStays", func(t *testing.T) { testFirstOneStays(t, s) })

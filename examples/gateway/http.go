@@ -68,5 +68,7 @@ func fail(w http.ResponseWriter, what failure) {
 func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // it fails only if the caller has gone
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false) // what is said has > in it, and is read by people too
+	_ = encoder.Encode(body)     // it fails only if the caller has gone
 }

@@ -36,6 +36,7 @@ func (g *gateway) serveMedia(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), g.cfg.patience())
 	defer cancel()
+	began := time.Now()
 	m, err := g.find(ctx, phone, chat, r.PathValue("id"))
 	if err == nil {
 		err = g.serveFile(ctx, w, r, phone, m)
@@ -47,6 +48,12 @@ func (g *gateway) serveMedia(w http.ResponseWriter, r *http.Request) {
 	if what.status == http.StatusBadGateway || errors.Is(err, errDatabase) {
 		g.log.Warn("A file could not be had", "account", phone, "chat", chat.String(), "id", r.PathValue("id"),
 			"error", err, "cause", reupload.Cause(err))
+	}
+	switch what.Cause {
+	case "timeout", "general", "rejected", "invalid_answer": // is this what came of an earlier request, that reupload remembers?
+		if left := g.pausedFor(ctx, phone, m, began.Truncate(time.Second)); left > 0 {
+			what.after = left
+		}
 	}
 	fail(w, what)
 }

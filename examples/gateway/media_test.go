@@ -12,10 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/types"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/whatsmeow-plugins/reupload"
 	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
@@ -201,5 +203,89 @@ func testCauses(t *testing.T, s *stage) {
 		if got.header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: may be cached", id)
 		}
+	}
+}
+
+// testPauses has files that the phone was asked for in vain before, and looks whether Retry-After is when reupload asks it again.
+func testPauses(t *testing.T, s *stage) {
+	heard := s.upload("the phone answers this, and so is not silent")
+	s.box.Expire(heard)
+	s.deliver(t, "HEARD", &waE2E.Message{ImageMessage: heard.Image()})
+	if got := s.waitStored(t, "HEARD"); got.status != http.StatusOK {
+		t.Fatalf("got %s", got)
+	}
+	account := types.NewJID(s.a, types.DefaultUserServer)
+	for i, c := range []struct {
+		ago     time.Duration
+		outcome reupload.Outcome
+		vain    int
+		cause   string
+		left    time.Duration // 0 if the phone is asked
+	}{
+		{30 * time.Minute, reupload.OutcomeGeneral, 1, "general", 30 * time.Minute},
+		{150 * time.Minute, reupload.OutcomeGeneral, 3, "general", 90 * time.Minute},
+		{23 * time.Hour, reupload.OutcomeRejected, 50, "rejected", time.Hour},
+		{50 * time.Minute, reupload.OutcomeInvalid, 1, "invalid_answer", 10 * time.Minute},
+		{20 * time.Minute, reupload.OutcomeSilence, 1, "timeout", 40 * time.Minute},
+		{61 * time.Minute, reupload.OutcomeSilence, 1, "", 0},
+		{241 * time.Minute, reupload.OutcomeGeneral, 3, "", 0},
+	} {
+		id := types.MessageID(fmt.Sprint("PAUSE", i))
+		media := s.upload("paused " + id)
+		s.box.Expire(media)
+		s.deliver(t, id, &waE2E.Message{ImageMessage: media.Image()})
+		s.waitRow(t, id)
+		var entries []reupload.Entry
+		for len(entries) == 0 && t.Context().Err() == nil {
+			var err error
+			if entries, err = s.g.index.ByMessage(t.Context(), account, id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		entries[0].Asked = reupload.Asked{At: time.Now().Add(-c.ago), Outcome: c.outcome, Vain: c.vain}
+		if err := s.g.index.Put(t.Context(), account, entries[:1]); err != nil {
+			t.Fatal(err)
+		}
+		before := s.phones[s.a].RequestCount()
+		got := s.ask(t, http.MethodGet, id)
+		if asked := s.phones[s.a].RequestCount() > before; asked != (c.left == 0) {
+			t.Errorf("%+v: the phone was asked: %v", c, asked)
+		}
+		if c.left == 0 {
+			if got.status != http.StatusOK {
+				t.Errorf("%+v: got %s", c, got)
+			}
+			continue
+		}
+		after, _ := strconv.Atoi(got.header.Get("Retry-After"))
+		if !strings.Contains(string(got.body), `"cause":"`+c.cause+`"`) || (c.left-time.Duration(after)*time.Second).Abs() > time.Minute {
+			t.Errorf("%+v: got %s, with %v", c, got, got.header)
+		}
+	}
+}
+
+// testNewsletter has a file that is not encrypted, and that no phone has.
+func testNewsletter(t *testing.T, s *stage) {
+	chat := types.NewJID("120363000000000001", types.NewsletterServer)
+	media := s.box.UploadPlain([]byte("to all the world"), whatsmeow.MediaImage)
+	if _, err := s.phones[s.a].Deliver(wabox.Incoming{ID: "NEWS", Chat: chat}, &waE2E.Message{ImageMessage: media.Image()}); err != nil {
+		t.Fatal(err)
+	}
+	s.deliver(t, "AFTERNEWS", &waE2E.Message{ImageMessage: s.upload("after the news").Image()})
+	s.waitRow(t, "AFTERNEWS")
+	before := s.phones[s.a].RequestCount()
+	for range 2 {
+		if got, err := s.get(t.Context(), s.a, chat.String(), "NEWS"); err != nil || string(got.body) != "to all the world" {
+			t.Errorf("got %s, %v", got, err)
+		}
+	}
+	s.box.Expire(media)
+	s.g.cache.forget(media.Image())
+	got, err := s.get(t.Context(), s.a, chat.String(), "NEWS")
+	if err != nil || got.status != http.StatusGone || !strings.Contains(string(got.body), `"cause":"newsletter","retry":false`) {
+		t.Errorf("got %s, %v", got, err)
+	}
+	if n := s.phones[s.a].RequestCount() - before; n > 0 {
+		t.Errorf("the phone was asked %d times", n)
 	}
 }

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/http"
 	"time"
 
 	"go.mau.fi/whatsmeow"
+	"go.mau.fi/whatsmeow/types"
 
 	"github.com/whatsmeow-plugins/reupload"
 )
@@ -27,11 +29,16 @@ var (
 	errDatabase  = errors.New("the database failed")
 )
 
-// How long it makes sense to wait. The phone can answer late, and a file that it could not upload is not asked for again at once.
+// How long it makes sense to wait. The phone can answer late, and reupload tries once a minute whether one that is silent is back.
 const (
-	aMoment  = 5 * time.Second
-	aMinute  = time.Minute
-	somewhat = time.Hour
+	aMoment = 5 * time.Second
+	aMinute = time.Minute
+)
+
+// The pauses of reupload, in which asking again brings nothing new: see its Options.
+const (
+	silencePause = time.Hour
+	refusalPause = 24 * time.Hour
 )
 
 // failureOf says what the error of a look-up or a download means.
@@ -89,11 +96,31 @@ func meaningOf(err error) failure {
 	case is(reupload.ErrStrippedPath):
 		return final(http.StatusBadGateway, "the path of the file was stored without its query, and the phone could not help")
 	case is(reupload.ErrRejected):
-		return later(http.StatusBadGateway, somewhat, "WhatsApp refused to pass the request on to the phone")
+		return later(http.StatusBadGateway, silencePause, "WhatsApp refused to pass the request on to the phone")
 	case is(reupload.ErrGeneral), is(reupload.ErrInvalidAnswer):
-		return later(http.StatusBadGateway, somewhat, "the phone could not upload the file again")
+		return later(http.StatusBadGateway, silencePause, "the phone could not upload the file again")
 	case is(reupload.ErrForbidden):
 		return later(http.StatusBadGateway, aMinute, "WhatsApp's servers refuse to give the file out, although it has not expired")
 	}
 	return later(http.StatusBadGateway, 0, "the file could not be downloaded; the gateway's log says why")
+}
+
+// pausedFor returns for how long reupload will not ask the phone for a file again by itself, because of what had come of it before a
+// time. It is 0 if nothing is known.
+func (g *gateway) pausedFor(ctx context.Context, phone string, m *message, before time.Time) (left time.Duration) {
+	entries, err := g.index.ByMessage(ctx, types.NewJID(phone, types.DefaultUserServer), m.info.ID)
+	if err != nil {
+		return 0
+	}
+	for _, e := range entries {
+		if !bytes.Equal(e.FileEncSHA256, m.media.GetFileEncSHA256()) || !bytes.Equal(e.MediaKey, m.media.GetMediaKey()) || !e.Asked.At.Before(before) {
+			continue
+		}
+		pause := silencePause
+		for range e.Asked.Vain - 1 {
+			pause = min(2*pause, refusalPause)
+		}
+		left = max(left, time.Until(e.Asked.At.Add(pause)))
+	}
+	return left
 }
