@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/store"
+	"go.mau.fi/whatsmeow/types/events"
 	waLog "go.mau.fi/whatsmeow/util/log"
 )
 
@@ -47,6 +49,29 @@ func testLoggedOut(t *testing.T, s *stage) {
 	got := s.waitStored(t, "LATER")
 	if got.status != http.StatusServiceUnavailable || !strings.Contains(string(got.body), `"retry":false`) {
 		t.Errorf("got %s", got)
+	}
+}
+
+// TestFollowsTheConnection has what an account is after each event, for a client that believes to be connected all the time.
+func TestFollowsTheConnection(t *testing.T) {
+	t.Parallel()
+	g := &gateway{log: slog.New(slog.DiscardHandler)}
+	a := new(account)
+	for _, c := range []struct {
+		evt              any
+		online, unlinked bool
+	}{
+		{&events.Connected{}, true, false},
+		{&events.Disconnected{}, false, false},
+		{&events.Connected{}, true, false},
+		{&events.StreamReplaced{}, false, false},
+		{&events.Connected{}, true, false},
+		{&events.LoggedOut{}, false, true},
+	} {
+		g.handle(a, c.evt)
+		if online, unlinked := a.online.Load(), a.unlinked.Load(); online != c.online || unlinked != c.unlinked {
+			t.Errorf("after %T: online %v, unlinked %v", c.evt, online, unlinked)
+		}
 	}
 }
 

@@ -39,6 +39,33 @@ func TestWhoMayAsk(t *testing.T) {
 	}
 }
 
+// TestOtherSitesMayNotPost, whatever a browser says of where it comes from.
+func TestOtherSitesMayNotPost(t *testing.T) {
+	t.Parallel()
+	g := &gateway{}
+	handler := g.guard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	for _, c := range []struct {
+		header, value string
+		want          int
+	}{
+		{"Origin", "http://127.0.0.1:8080", http.StatusOK},
+		{"Origin", "http://evil.example", http.StatusForbidden},
+		{"Origin", "null", http.StatusForbidden},
+		{"Sec-Fetch-Site", "same-origin", http.StatusOK},
+		{"Sec-Fetch-Site", "same-site", http.StatusForbidden}, // localhost:3000
+		{"Sec-Fetch-Site", "cross-site", http.StatusForbidden},
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/accounts", nil)
+		r.Host = "127.0.0.1:8080"
+		r.Header.Set(c.header, c.value)
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		if w.Code != c.want {
+			t.Errorf("%s %s: %d, want %d", c.header, c.value, w.Code, c.want)
+		}
+	}
+}
+
 func TestToken(t *testing.T) {
 	t.Parallel()
 	const token = "0123456789abcdef"
