@@ -6,11 +6,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -266,6 +268,44 @@ func TestCacheFails(t *testing.T) {
 		if name == "large" && !errors.Is(err, errTooLarge) {
 			t.Errorf("got %v", err)
 		}
+	}
+	if disk := onDisk(t, c.dir); disk != 0 {
+		t.Errorf("%d bytes are left", disk)
+	}
+}
+
+// TestCacheSaysThatTheDiskFails has a directory that cannot be written to, and a device that is always full.
+func TestCacheSaysThatTheDiskFails(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c := newTestCache(t, cacheConfig{dir: filepath.Join(dir, "cache"), limit: 100})
+	if err := errors.Join(os.RemoveAll(c.dir), os.WriteFile(c.dir, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.open(t.Context(), "name", image("content"), nil); !errors.Is(err, errDisk) {
+		t.Errorf("no directory: got %v", err)
+	}
+	if err := os.Remove(c.dir); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.open(t.Context(), "name", image("content"), func(_ context.Context, f whatsmeow.File) error {
+		device, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer device.Close()
+		target := f.(*limitedFile)
+		file := target.File
+		target.File = device
+		_, err = f.Write([]byte("content"))
+		target.File = file
+		if network := net.Error(nil); err == nil || errors.As(err, &network) {
+			t.Errorf("whatsmeow would try again after %v", err)
+		}
+		return whatsmeow.ErrInvalidMediaHMAC // as whatsmeow would say in the end
+	})
+	if !errors.Is(err, errDisk) || !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("full: got %v", err)
 	}
 	if disk := onDisk(t, c.dir); disk != 0 {
 		t.Errorf("%d bytes are left", disk)

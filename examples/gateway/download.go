@@ -22,7 +22,15 @@ type sharedDownload struct {
 var (
 	errBusy     = errors.New("the gateway has too much to do; ask again in a few seconds")
 	errTooLarge = errors.New("the file is larger than the gateway allows (-max-file)")
+	errDisk     = errors.New("the gateway cannot write to its disk, which may be full")
 )
+
+func diskError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", errDisk, err)
+}
 
 // join waits for a download that runs, or starts one.
 func (c *cache) join(name string, e *entry, download func(context.Context, whatsmeow.File) error) (*sharedDownload, error) {
@@ -74,29 +82,33 @@ func (c *cache) fetch(ctx context.Context, e *entry, download func(context.Conte
 		}
 	}()
 	if err = os.MkdirAll(c.dir, 0o700); err != nil {
-		return "", err
+		return "", diskError(err)
 	}
 	file, err := os.CreateTemp(c.dir, partial)
 	if err != nil {
-		return "", err
+		return "", diskError(err)
 	}
 	defer func() {
 		if closeErr := file.Close(); err == nil {
-			err = closeErr
+			err = diskError(closeErr)
 		}
 		if err != nil {
 			_ = os.Remove(file.Name())
 		}
 	}()
-	if err = download(ctx, &limitedFile{File: file, limit: c.largest}); err != nil {
+	target := &limitedFile{File: file, limit: c.largest}
+	if err = download(ctx, target); target.err != nil {
+		err = target.err
+	}
+	if err != nil {
 		return "", err
 	}
 	info, err := file.Stat()
 	if err != nil {
-		return "", err
+		return "", diskError(err)
 	}
 	e.size = info.Size()
-	return file.Name(), file.Sync() // before it gets the name of a complete file
+	return file.Name(), diskError(file.Sync()) // before it gets the name of a complete file
 }
 
 // end hands a download to those who wait for it.
@@ -110,7 +122,7 @@ func (c *cache) end(d *sharedDownload, e *entry, path string, err error) {
 		return
 	}
 	if err == nil {
-		if err = os.Rename(path, c.path(e.key)); err != nil {
+		if err = diskError(os.Rename(path, c.path(e.key))); err != nil {
 			_ = os.Remove(path)
 		}
 	}
@@ -127,11 +139,14 @@ func (c *cache) end(d *sharedDownload, e *entry, path string, err error) {
 	c.trim()
 }
 
-// A limitedFile is a file that refuses to become larger than it may. WhatsApp's own word on that is the sender's.
+// A limitedFile is a file that refuses to become larger than it may: what WhatsApp says of that is the sender's word. It keeps what
+// the disk says, as whatsmeow takes an error of the operating system for one of the network: it tries again for a quarter of a minute,
+// and then reports that the file is damaged.
 type limitedFile struct {
 	whatsmeow.File // without ReadFrom, which would go past Write
 	limit          int64
 	at             int64
+	err            error
 }
 
 // ciphertextMore is how much longer a file is while it is encrypted, with its MAC.
@@ -143,6 +158,10 @@ func (f *limitedFile) Write(p []byte) (int, error) {
 	}
 	n, err := f.File.Write(p)
 	f.at += int64(n)
+	if err != nil {
+		f.err = diskError(err)
+		err = errDisk // which ends the download
+	}
 	return n, err
 }
 

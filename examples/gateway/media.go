@@ -45,7 +45,7 @@ func (g *gateway) serveMedia(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	what := failureOf(err)
-	if what.status == http.StatusBadGateway || errors.Is(err, errDatabase) {
+	if what.status == http.StatusBadGateway || errors.Is(err, errDatabase) || errors.Is(err, errDisk) {
 		g.log.Warn("A file could not be had", "account", phone, "chat", chat.String(), "id", r.PathValue("id"),
 			"error", err, "cause", reupload.Cause(err))
 	}

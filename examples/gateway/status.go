@@ -83,6 +83,8 @@ func meaningOf(err error) failure {
 		return later(http.StatusServiceUnavailable, aMoment, errBusy.Error())
 	case is(errDatabase):
 		return later(http.StatusServiceUnavailable, aMoment, errDatabase.Error()+"; the gateway's log says why")
+	case is(errDisk):
+		return later(http.StatusServiceUnavailable, aMinute, errDisk.Error()+"; its log says more")
 	case is(reupload.ErrReplayFailed):
 		return later(http.StatusServiceUnavailable, aMoment, "the file is there again, but its download failed; ask again")
 	case is(reupload.ErrTimeout), is(context.DeadlineExceeded):

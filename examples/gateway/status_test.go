@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -33,6 +34,7 @@ func TestMeaningOf(t *testing.T) {
 		{reupload.ErrBusy, http.StatusServiceUnavailable, aMoment, true},
 		{errBusy, http.StatusServiceUnavailable, aMoment, true},
 		{errDatabase, http.StatusServiceUnavailable, aMoment, true},
+		{diskError(syscall.ENOSPC), http.StatusServiceUnavailable, aMinute, true},
 		{whatsmeow.ErrNotConnected, http.StatusServiceUnavailable, aMinute, true},
 		{fmt.Errorf("%w: %w", reupload.ErrTimeout, whatsmeow.ErrNotConnected), http.StatusServiceUnavailable, aMinute, true},
 		{&whatsmeow.DisconnectedError{Action: "info query"}, http.StatusServiceUnavailable, aMinute, true},
