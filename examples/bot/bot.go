@@ -49,7 +49,9 @@ type bot struct {
 
 	// send sends a message. It is sendMessage, but in the demo, where there is nobody to send to.
 	send func(ctx context.Context, to types.JID, msg *waE2E.Message) error
-	sync func(*os.File) error // (*os.File).Sync, but in tests
+	// create makes a new file in media, and sync is (*os.File).Sync, but in tests of a disk that fails.
+	create func(name string) (*os.File, error)
+	sync   func(*os.File) error
 
 	ended    chan error // gets the reason when WhatsApp has ended the connection for good
 	news     *pool      // saves what comes
@@ -67,7 +69,7 @@ func openBot(ctx context.Context, cfg config) (_ *bot, err error) {
 		log: cfg.log, sync: (*os.File).Sync, patience: patience, ended: make(chan error, 1),
 		news: newPool(parallel, waiting), requests: newPool(parallel, waiting),
 	}
-	b.send = b.sendMessage
+	b.send, b.create = b.sendMessage, b.createFile
 	// A signal ends ctx. Downloads go on then, until close has waited for them.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	b.cancel = cancel

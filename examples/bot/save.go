@@ -58,7 +58,7 @@ func (b *bot) save(ctx context.Context, file attachment) (name string, err error
 	}
 	// In the same directory, since a file can only be renamed within its file system.
 	temporary := "." + rand.Text() + ".part"
-	f, err := b.media.OpenFile(temporary, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := b.create(temporary)
 	if err != nil {
 		return "", fmt.Errorf("check the directory of -dir: %w", err)
 	}
@@ -70,6 +70,10 @@ func (b *bot) save(ctx context.Context, file attachment) (name string, err error
 		return "", err
 	}
 	return name, b.syncDirectory()
+}
+
+func (b *bot) createFile(name string) (*os.File, error) {
+	return b.media.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
 // fill downloads into a new file and closes it. Without the sync, a power cut could leave an empty file under the final name,
