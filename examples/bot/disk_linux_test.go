@@ -49,7 +49,7 @@ func TestFullDisk(t *testing.T) {
 		Text:        reply(picture).ExtendedTextMessage.Text,
 		ContextInfo: &waE2E.ContextInfo{QuotedMessage: &waE2E.Message{DocumentMessage: document.Document()}},
 	}}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	err := s.withBot(ctx, func(b *bot) error {
 		var full atomic.Bool

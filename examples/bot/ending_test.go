@@ -44,7 +44,7 @@ func (s *stage) partial(t *testing.T) (n int) {
 // wait waits for a condition.
 func wait(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("in vain: ", what)
 		}
@@ -116,7 +116,7 @@ func TestOldFilesDoNotHoldUpNewOnes(t *testing.T) {
 		if err := sendPicture(s, fresh); err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // less than the phone is waited for
 		defer cancel()
 		return s.waitSaved(ctx, fresh)
 	})
@@ -207,7 +207,7 @@ func TestEndWaitsForDownloads(t *testing.T) {
 		t.Errorf("there are errors:\n%s", s.story())
 	}
 	// The message was not acknowledged, so that it comes again.
-	ctx, cancel = context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err = s.withBot(ctx, func(*bot) error { return s.waitSaved(ctx, late) }); err != nil {
 		t.Error(err)
@@ -232,7 +232,7 @@ func TestEndHasALimit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(start); took < 300*time.Millisecond || took > 5*time.Second {
+	if took := time.Since(start); took < 300*time.Millisecond || took > 20*time.Second {
 		t.Errorf("it ended after %v", took)
 	}
 	if n := len(s.files(t)); n > 0 {

@@ -92,7 +92,7 @@ func TestLinks(t *testing.T) {
 			out := new(terminal)
 			runs := func(while func(ctx context.Context) error) {
 				t.Helper()
-				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				ended := make(chan error, 1)
 				go func() { ended <- run(ctx, out, s.cfg) }()

@@ -61,6 +61,17 @@ func (c *cache) put(t *testing.T, content string) (downloaded bool) {
 	return downloaded
 }
 
+// waitWaiters waits until as many wait for the only download.
+func (c *cache) waitWaiters(want int) {
+	for waiters := -1; waiters != want; time.Sleep(time.Millisecond) {
+		c.mu.Lock()
+		for _, d := range c.downloads {
+			waiters = d.waiters
+		}
+		c.mu.Unlock()
+	}
+}
+
 func onDisk(t *testing.T, dir string) (bytes int64) {
 	t.Helper()
 	files, err := os.ReadDir(dir)
@@ -162,9 +173,9 @@ func TestCacheSharesDownloads(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
-	time.Sleep(50 * time.Millisecond)
+	c.waitWaiters(6)
 	leave()
-	time.Sleep(50 * time.Millisecond)
+	c.waitWaiters(5)
 	close(finish)
 	all.Wait()
 	if n := downloads.Load(); n != 1 {

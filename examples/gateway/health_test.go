@@ -45,7 +45,7 @@ func TestHealth(t *testing.T) {
 func TestDrains(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	s.cfg.drain = time.Second
+	s.cfg.drain = 5 * time.Second
 	g, err := open(t.Context(), s.cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func TestDrains(t *testing.T) {
 		t.Errorf("it is not ready: %d", got)
 	}
 	stop()
-	for deadline := time.Now().Add(s.cfg.drain / 2); status(t, base+"/readyz") == http.StatusOK; {
+	for deadline := time.Now().Add(s.cfg.drain - time.Second); status(t, base+"/readyz") == http.StatusOK; {
 		if time.Now().After(deadline) {
 			t.Fatal("it is still ready")
 		}

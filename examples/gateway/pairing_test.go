@@ -34,7 +34,7 @@ func (s *stage) code(t *testing.T, phone *wabox.Account) string {
 // typeCode types a code on a phone, and waits until the gateway says that the account is linked and connected.
 func (s *stage) typeCode(t *testing.T, phone *wabox.Account, code string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := phone.EnterCode(ctx, code); err != nil {
 		t.Fatal(err)
@@ -53,7 +53,7 @@ func (s *stage) serves(t *testing.T, phone *wabox.Account) {
 		t.Fatal(err)
 	}
 	s.box.Expire(media)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		got, err := s.get(t.Context(), phone.PN.User, sender.String(), id)
 		if err != nil {
 			t.Fatal(err)
