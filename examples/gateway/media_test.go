@@ -246,6 +246,13 @@ func testPauses(t *testing.T, s *stage) {
 		if err := s.g.index.Put(t.Context(), account, entries[:1]); err != nil {
 			t.Fatal(err)
 		}
+		m, err := s.g.messages.get(t.Context(), s.a, sender, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left := s.g.pausedFor(t.Context(), s.a, m, time.Now().Add(-c.ago-time.Minute)); left > 0 {
+			t.Errorf("%+v: a request that began before is told to come again in %v", c, left) // a late answer is used
+		}
 		before := s.phones[s.a].RequestCount()
 		got := s.ask(t, http.MethodGet, id)
 		if asked := s.phones[s.a].RequestCount() > before; asked != (c.left == 0) {
