@@ -14,7 +14,7 @@ import (
 // Download downloads the media of a message, and is client.Download for callers that hold the message: it heals even if the
 // index has never seen it, and if it has no direct path. Its errors are whatsmeow's; see [Cause].
 func (p *Plugin) Download(ctx context.Context, info *types.MessageInfo, media whatsmeow.DownloadableMessage) ([]byte, error) {
-	p.media.notice()
+	p.media.notice(true)
 	data, err := p.client.Download(WithMessage(ctx, info, media), withPath(media))
 	return data, p.explain(media, err)
 }
@@ -25,7 +25,7 @@ func (p *Plugin) DownloadToFile(ctx context.Context, info *types.MessageInfo, me
 	if file == nil {
 		return fmt.Errorf("%w: DownloadToFile needs a file", ErrInvalidRequest)
 	}
-	p.media.notice()
+	p.media.notice(true)
 	// whatsmeow writes where the file stands, so the rest of an earlier try would stay in front of the media.
 	if err := rewind(file); err != nil {
 		return err

@@ -21,7 +21,7 @@ func (p *Plugin) handle(rawEvt any) (goesOn bool) {
 		return true
 	}
 	defer p.contain("an event handler")
-	p.media.notice()
+	p.media.notice(false)
 	switch evt := rawEvt.(type) {
 	case *events.Message:
 		p.remember(p.root, &evt.Info, messageOf(evt))
@@ -42,7 +42,7 @@ func (p *Plugin) handle(rawEvt any) (goesOn bool) {
 // tapped sees each node when the socket delivers it, on the goroutine that reads the socket. It never blocks.
 func (p *Plugin) tapped(node *waBinary.Node) {
 	defer p.contain("the tap")
-	p.media.notice()
+	p.media.notice(false)
 	switch node.Tag {
 	case "notification":
 		if a, ok := parseAnswer(node); ok {

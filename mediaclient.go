@@ -6,7 +6,6 @@ import (
 	"reflect"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"go.mau.fi/whatsmeow"
 	waLog "go.mau.fi/whatsmeow/util/log"
@@ -23,8 +22,9 @@ type mediaWrap struct {
 
 	current atomic.Pointer[wrapping]
 
-	mu  sync.Mutex
-	off bool
+	mu   sync.Mutex
+	off  bool
+	seen sighting // of a change that was not acted on yet
 }
 
 // A wrapping is a media HTTP client of ours, and the one that it stands for.
@@ -69,29 +69,28 @@ func (m *mediaWrap) wrap(original, instead *http.Client) {
 	m.current.Store(w)
 }
 
-// notice wraps what the bot has set since. It costs next to nothing while nothing has changed.
-func (m *mediaWrap) notice() {
+// notice wraps what the bot has set since. It costs next to nothing while nothing has changed. Unless it is the bot that calls, which
+// has then set what it means to use, the bot may be just at it.
+func (m *mediaWrap) notice(botCalls bool) {
 	w := m.current.Load()
 	if w == nil { // the tap that an earlier plugin has left can see nodes before all is in place
 		return
 	}
 	if now := w.lookout.look(); now != w.sighting {
-		m.changed(now)
+		m.changed(now, botCalls)
 	}
 }
 
-// changePause is how long a change must have stayed as it is: the bot may be just at it, and an interface has two words.
-const changePause = 2 * time.Millisecond
-
-func (m *mediaWrap) changed(now sighting) {
+func (m *mediaWrap) changed(now sighting, isSure bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	w := m.current.Load()
-	if m.off || now == w.sighting {
+	if m.off || now != w.lookout.look() || now == w.sighting {
 		return
 	}
-	if time.Sleep(changePause); now != w.lookout.look() {
-		return // the next one sees to it
+	if now != m.seen && !isSure { // an interface has two words
+		m.seen = now
+		return
 	}
 	if original := m.updated(w, w.original); original != nil {
 		m.log.Infof("The media HTTP client or its proxy was changed; wrapping the new one")
@@ -135,7 +134,7 @@ func isOurs(client *http.Client) bool {
 type sighting [3]uintptr
 
 // A lookout is where these words are. The bot may be writing them, and nothing guards them: they are only compared, and never
-// followed, and whoever acts on a change does so when it has stayed the same for a while.
+// followed, and whoever acts on a change does so when the bot calls, or when it has stayed the same for two looks.
 type lookout struct {
 	pointer   *[1]uintptr // nil if whatsmeow hides it
 	transport *[2]uintptr

@@ -217,7 +217,7 @@ func (p *Plugin) Degraded() error { return p.degraded }
 // whatsmeow.ErrNotLoggedIn or whatsmeow.ErrNotConnected; or, with nothing sent, ErrInvalidRequest or ErrNewsletter.
 func (p *Plugin) RequestReupload(ctx context.Context, req Request) (Result, error) {
 	began := time.Now()
-	p.media.notice()
+	p.media.notice(true)
 	c, err := p.candidateOf(ctx, req)
 	if err != nil {
 		return Result{}, err
