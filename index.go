@@ -72,8 +72,9 @@ type Index interface {
 	// 16 or more; what it leaves out are the oldest ones, but never the very oldest of those with a time: anyone can send a
 	// file once more that was there before, but not before it was.
 	ByFile(ctx context.Context, account types.JID, fileEncSHA256 []byte) ([]Entry, error)
-	// ByMessage returns the entries with a message id, the newest first and those without a time last. There may be a limit
-	// of 256 or more.
+	// ByMessage returns the entries with a message id, the newest first and those without a time
+	// last. There may be a limit of 256 or more; what it leaves out are those without a time first,
+	// and then the newest ones: anyone can send an id once more.
 	ByMessage(ctx context.Context, account types.JID, id types.MessageID) ([]Entry, error)
 }
 

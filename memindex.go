@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"hash/maphash"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -12,25 +13,29 @@ import (
 	"go.mau.fi/whatsmeow/types"
 )
 
-// DefaultMemoryCapacity is how many files the index of a plugin remembers when Options.Index is nil: some 18 MB of them.
+// DefaultMemoryCapacity is how many files the index of a plugin remembers when Options.Index is
+// nil: some 18 MB of them.
 const DefaultMemoryCapacity = 100_000
 
 const (
-	// entriesPerFile bounds how many messages are remembered for one file. A popular sticker comes in thousands, and the
-	// phone is asked for a few at the most.
+	// entriesPerFile bounds how many messages are remembered for one file. A popular sticker comes
+	// in thousands, and the phone is asked for a few at the most.
 	entriesPerFile = 16
-	// entriesPerID bounds how many files are remembered under one message id, which any number of senders can choose.
+	// entriesPerID bounds how many files are remembered under one message id, which any number of
+	// senders can choose.
 	entriesPerID = 256
 )
 
-// MemoryIndex is an [Index] that forgets with the process. When it is full, what was remembered first is forgotten first.
+// MemoryIndex is an [Index] that forgets with the process. When it is full, what was remembered
+// first is forgotten first.
 type MemoryIndex struct {
 	mu    sync.RWMutex
 	seed  maphash.Seed // that nobody knows, since who sends a message chooses its id and bits of its file's hash
 	limit int
 
-	// Records lie in a ring of slots, cut into chunks so that growing it copies nothing. Slot numbers start at 1. Two maps lead
-	// from a hash to the first of the slots that share it, each of which names the next; 0 ends the chain.
+	// Records lie in a ring of slots, cut into chunks so that growing it copies nothing. Slot
+	// numbers start at 1. Two maps lead from a hash to the first of the slots that share it, each
+	// of which names the next; 0 ends the chain.
 	chunks  [][]record
 	next    uint32 // the slot that is written next
 	count   int
@@ -53,13 +58,13 @@ var unknownTime = time.Time{}.Unix()
 
 // A record is an Entry but for what few entries have.
 type record struct {
-	id                         string // empty: the slot is free
-	seconds                    int64  // unix, or unknownTime
+	id                         string
+	seconds                    int64 // unix, or unknownTime
 	mediaKey                   [mediaKeySize]byte
 	file                       [fileHashSize]byte
 	account, chat, participant uint32 // in the table of JIDs
 	nextID, nextFile           uint32
-	fromMe, hasFile            bool
+	used, fromMe, hasFile      bool
 }
 
 // A renewal is what the phone has made of an entry.
@@ -68,43 +73,9 @@ type renewal struct {
 	asked Asked
 }
 
-// A jidTable numbers JIDs, which are few and come often. It forgets those that no record has any more.
-type jidTable struct {
-	numbers map[types.JID]uint32
-	jids    []types.JID
-	uses    []int
-	free    []uint32
-}
-
-// use returns the number of a JID for one more record.
-func (t *jidTable) use(jid types.JID) uint32 {
-	n, known := t.numbers[jid]
-	if !known {
-		jid.User, jid.Server = strings.Clone(jid.User), strings.Clone(jid.Server) // they may be parts of something large
-		if last := len(t.free) - 1; last >= 0 {
-			n, t.free = t.free[last], t.free[:last]
-			t.jids[n] = jid
-		} else {
-			n = uint32(len(t.jids))
-			t.jids, t.uses = append(t.jids, jid), append(t.uses, 0)
-		}
-		t.numbers[jid] = n
-	}
-	t.uses[n]++
-	return n
-}
-
-// drop takes a use of a JID back.
-func (t *jidTable) drop(n uint32) {
-	if t.uses[n]--; t.uses[n] == 0 {
-		delete(t.numbers, t.jids[n])
-		t.jids[n] = types.EmptyJID
-		t.free = append(t.free, n)
-	}
-}
-
-// NewMemoryIndex returns an empty index for up to capacity files, of about 180 bytes each; 600 at the most, if somebody takes
-// the trouble to send long message ids. The capacity defaults to DefaultMemoryCapacity.
+// NewMemoryIndex returns an empty index for up to capacity files. One takes about 180 bytes; 1,100 at
+// the most, if somebody sends message ids and JIDs that are as long as they can be and all different.
+// The capacity defaults to DefaultMemoryCapacity.
 func NewMemoryIndex(capacity int) *MemoryIndex {
 	if capacity <= 0 {
 		capacity = DefaultMemoryCapacity
@@ -149,10 +120,13 @@ func (x *MemoryIndex) putSome(account types.JID, entries []Entry) {
 }
 
 func (x *MemoryIndex) put(owner uint32, e *Entry) {
-	slot, sharing := x.find(owner, e)
+	slot, full := x.find(owner, e)
 	if slot == 0 {
-		if sharing >= entriesPerID {
-			return
+		if full != 0 {
+			if age(e.Timestamp.Unix()) >= age(x.at(full).seconds) {
+				return
+			}
+			x.remove(full)
 		}
 		if slot = x.add(owner, e); slot == 0 {
 			return
@@ -161,17 +135,17 @@ func (x *MemoryIndex) put(owner uint32, e *Entry) {
 	if r := x.at(slot); r.seconds == unknownTime {
 		r.seconds = e.Timestamp.Unix()
 	}
-	newPath, newAsked := e.DirectPath != "", !e.Asked.At.IsZero() && !e.Asked.At.Before(x.renewed[slot].asked.At)
+	renewed := x.renewed[slot]
+	asked := e.Asked.At.Unix()
+	newPath, newAsked := e.DirectPath != "", asked != unknownTime && asked >= renewed.asked.At.Unix()
+	if newPath {
+		renewed.path = strings.Clone(e.DirectPath)
+	}
+	if newAsked {
+		renewed.asked = Asked{time.Unix(asked, 0), e.Asked.Outcome, e.Asked.Vain}
+	}
 	if newPath || newAsked {
-		now := x.renewed[slot]
-		if newPath {
-			now.path = strings.Clone(e.DirectPath)
-		}
-		if newAsked {
-			now.asked = e.Asked
-			now.asked.At = time.Unix(e.Asked.At.Unix(), 0)
-		}
-		x.renewed[slot] = now
+		x.renewed[slot] = renewed
 	}
 }
 
@@ -216,6 +190,8 @@ func newestFirst(entries []Entry) []Entry {
 	return entries
 }
 
+func hasFile(e *Entry) bool { return len(e.FileEncSHA256) > 0 }
+
 func (r *record) isFile(fileEncSHA256 []byte) bool {
 	return r.hasFile && string(r.file[:]) == string(fileEncSHA256)
 }
@@ -248,34 +224,47 @@ func (x *MemoryIndex) entry(slot uint32) Entry {
 	return e
 }
 
-// find returns the slot of an entry, or 0, and how many entries share its message id.
-func (x *MemoryIndex) find(owner uint32, e *Entry) (slot uint32, sharing int) {
+// find returns the slot of an entry. If it is not there, and there are as many entries of its id as
+// there may be, full is the slot of the one of them that goes first: one without a time or else the
+// newest, since a stranger can send an id that was there before, but not before it was.
+func (x *MemoryIndex) find(owner uint32, e *Entry) (slot, full uint32) {
+	sharing := 0
 	for slot = x.ids[x.hashID(owner, e.MessageID)]; slot != 0; slot = x.at(slot).nextID {
 		r := x.at(slot)
 		if r.account != owner || r.id != e.MessageID {
 			continue
 		}
-		if x.jids.jids[r.chat] == e.Chat && x.jids.jids[r.participant] == e.Participant && r.fromMe == e.IsFromMe &&
-			string(r.mediaKey[:]) == string(e.MediaKey) && r.hasFile == (e.FileEncSHA256 != nil) &&
-			(!r.hasFile || r.isFile(e.FileEncSHA256)) {
-			return slot, sharing
+		if string(r.mediaKey[:]) == string(e.MediaKey) && r.hasFile == hasFile(e) && (!r.hasFile || r.isFile(e.FileEncSHA256)) &&
+			x.jids.jids[r.chat] == e.Chat && x.jids.jids[r.participant] == e.Participant && r.fromMe == e.IsFromMe {
+			return slot, 0
 		}
-		sharing++
+		if sharing++; full == 0 || age(r.seconds) > age(x.at(full).seconds) {
+			full = slot
+		}
 	}
-	return 0, sharing
+	if sharing < entriesPerID {
+		full = 0
+	}
+	return 0, full
 }
 
-// add puts an entry into a slot of its own, or returns 0 if there is no room for it among those of its file.
+// age is for comparing times where one that is not known counts as later than all others.
+func age(seconds int64) int64 {
+	if seconds == unknownTime {
+		return math.MaxInt64
+	}
+	return seconds
+}
+
+// add puts an entry into a slot of its own, or returns 0 if it is none of those that stay of its
+// file.
 func (x *MemoryIndex) add(owner uint32, e *Entry) uint32 {
-	if e.FileEncSHA256 != nil && !x.makeRoom(owner, e) {
+	slot, full := x.placeOfFile(owner, e)
+	if !full {
+		slot = x.nextSlot()
+	}
+	if slot == 0 {
 		return 0
-	}
-	slot := x.next
-	if x.next++; int(x.next) > x.limit {
-		x.next = 1
-	}
-	if chunk := int(slot-1) / chunkSize; chunk == len(x.chunks) {
-		x.chunks = append(x.chunks, make([]record, min(chunkSize, x.limit-chunk*chunkSize)))
 	}
 	x.remove(slot)
 	r := x.at(slot)
@@ -283,7 +272,7 @@ func (x *MemoryIndex) add(owner uint32, e *Entry) uint32 {
 	*r = record{
 		id: strings.Clone(e.MessageID), seconds: e.Timestamp.Unix(),
 		account: owner, chat: x.jids.use(e.Chat), participant: x.jids.use(e.Participant),
-		fromMe: e.IsFromMe, hasFile: e.FileEncSHA256 != nil,
+		used: true, fromMe: e.IsFromMe, hasFile: hasFile(e),
 	}
 	copy(r.mediaKey[:], e.MediaKey)
 	copy(r.file[:], e.FileEncSHA256)
@@ -297,38 +286,53 @@ func (x *MemoryIndex) add(owner uint32, e *Entry) uint32 {
 	return slot
 }
 
-// makeRoom sees to it that one more entry of a file stays within the limit: it forgets the oldest but one, and reports whether
-// that is not the new one itself. The oldest that has a time stays, since it may well be the original.
-func (x *MemoryIndex) makeRoom(owner uint32, e *Entry) bool {
+func (x *MemoryIndex) nextSlot() uint32 {
+	slot := x.next
+	if x.next++; int(x.next) > x.limit {
+		x.next = 1
+	}
+	if chunk := int(slot-1) / chunkSize; chunk == len(x.chunks) {
+		x.chunks = append(x.chunks, make([]record, min(chunkSize, x.limit-chunk*chunkSize)))
+	}
+	return slot
+}
+
+// placeOfFile reports whether there are as many entries of a file as there may be, and returns the
+// slot of the one that has to go for another one, or 0 if that is the new one itself. It is the
+// oldest but one: the oldest that has a time stays, since it may well be the original. That a file
+// comes over and over pushes nothing else out.
+func (x *MemoryIndex) placeOfFile(owner uint32, e *Entry) (slot uint32, full bool) {
+	if !hasFile(e) {
+		return 0, false
+	}
 	type aged struct {
-		slot    uint32 // 0 for the new one
+		slot    uint32
 		seconds int64
 	}
-	all := make([]aged, 1, entriesPerFile+1)
-	all[0] = aged{0, e.Timestamp.Unix()}
+	all := make([]aged, 0, entriesPerFile+1)
 	for slot := x.files[x.hashFile(owner, e.FileEncSHA256)]; slot != 0; slot = x.at(slot).nextFile {
 		if r := x.at(slot); r.account == owner && r.isFile(e.FileEncSHA256) {
 			all = append(all, aged{slot, r.seconds})
 		}
 	}
-	if len(all) <= entriesPerFile {
-		return true
+	if len(all) < entriesPerFile {
+		return 0, false
 	}
+	slices.Reverse(all) // what came first, of those of the same second, counts as the older
+	all = append(all, aged{0, e.Timestamp.Unix()})
 	slices.SortStableFunc(all, func(a, b aged) int { return cmp.Compare(a.seconds, b.seconds) })
-	victim := all[0]
-	if victim.seconds != unknownTime {
-		victim = all[1]
+	if all[0].seconds == unknownTime {
+		return all[0].slot, true
 	}
-	x.remove(victim.slot)
-	return victim.slot != 0
+	return all[1].slot, true
 }
 
-// remove unlinks a slot from both chains and frees it. It leaves a slot that is free alone, and 0, which is none.
+// remove unlinks a slot from both chains and frees it. It leaves a slot alone that is free.
 func (x *MemoryIndex) remove(slot uint32) {
-	if slot == 0 || x.at(slot).id == "" {
+	r := x.at(slot)
+	if !r.used {
 		return
 	}
-	r := x.at(slot)
 	x.unlink(x.ids, x.hashID(r.account, r.id), slot, func(r *record) *uint32 { return &r.nextID })
 	if r.hasFile {
 		x.unlink(x.files, x.hashFile(r.account, r.file[:]), slot, func(r *record) *uint32 { return &r.nextFile })
@@ -358,8 +362,8 @@ func (x *MemoryIndex) unlink(heads map[uint32]uint32, hash, slot uint32, next fu
 	}
 }
 
-// Accounts share nothing, not even chains. Half of a 64-bit hash is enough: those that meet by chance are told apart by what is in
-// the records.
+// Accounts share nothing, not even chains. Half of a 64-bit hash is enough: those that meet by
+// chance are told apart by what is in the records.
 
 func (x *MemoryIndex) hashID(account uint32, id string) uint32 {
 	return uint32(maphash.String(x.seed, id)) ^ account*hashSpread
@@ -369,5 +373,6 @@ func (x *MemoryIndex) hashFile(account uint32, fileEncSHA256 []byte) uint32 {
 	return uint32(maphash.Bytes(x.seed, fileEncSHA256)) ^ account*hashSpread
 }
 
-// hashSpread is an odd number, so that no two accounts have the same multiple of it, and neighbours differ in many bits.
+// hashSpread is an odd number, so that no two accounts have the same multiple of it, and neighbours
+// differ in many bits.
 const hashSpread = 0x9E3779B1
