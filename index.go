@@ -61,7 +61,8 @@ const (
 // Message ids and JIDs have 128 bytes at the most, direct paths 2 KiB, file hashes 32 bytes or none, and media keys 32:
 // the plugin keeps out what does not.
 type Index interface {
-	// Put remembers entries one after the other. Of one that is there already, see [Entry] for what that means,
+	// Put remembers entries one after the other, and leaves the slice as it is. Of one that is there already, see [Entry] for
+	// what that means,
 	//   - the Timestamp changes if it was not known,
 	//   - the DirectPath changes if the new one is not empty, and
 	//   - Asked changes if the new one's time is not zero and not before the old one's,
@@ -69,8 +70,9 @@ type Index interface {
 	// any of the entries may or may not be remembered.
 	Put(ctx context.Context, account types.JID, entries []Entry) error
 	// ByFile returns the entries of a file, the newest message first and those without a time last. There may be a limit of
-	// 16 or more; what it leaves out are the oldest ones, but never the very oldest of those with a time: anyone can send a
-	// file once more that was there before, but not before it was.
+	// 16 or more; what it leaves out are those without a time first, of which the last to be put in stay, and then the oldest
+	// ones, but never the very oldest of those with a time: anyone can send a file once more that was there before, but not
+	// before it was.
 	ByFile(ctx context.Context, account types.JID, fileEncSHA256 []byte) ([]Entry, error)
 	// ByMessage returns the entries with a message id, the newest first and those without a time
 	// last. There may be a limit of 256 or more; what it leaves out are those without a time first,

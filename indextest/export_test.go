@@ -32,13 +32,10 @@ func (r *recorder) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// Failures runs tests as Run does, and returns those that have failed and why.
-func Failures(t *testing.T, open func() reupload.Index) map[string]string {
-	failures := make(map[string]string)
+// Failure runs the tests as Run does, one after the other, and returns the name of the first that
+// has failed and why, or "" if none has.
+func Failure(t *testing.T, open func() reupload.Index) (name, why string) {
 	for _, test := range tests {
-		if test.name == "LargeBatch" && len(failures) > 0 {
-			continue // it takes as long as all others
-		}
 		r := &recorder{TB: t}
 		done := make(chan struct{})
 		go func() {
@@ -47,16 +44,8 @@ func Failures(t *testing.T, open func() reupload.Index) map[string]string {
 		}()
 		<-done
 		if r.failed != "" {
-			failures[test.name] = r.failed
+			return test.name, r.failed
 		}
 	}
-	return failures
-}
-
-// Names returns the names of all tests.
-func Names() (names []string) {
-	for _, test := range tests {
-		names = append(names, test.name)
-	}
-	return names
+	return "", ""
 }

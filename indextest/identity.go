@@ -11,8 +11,8 @@ import (
 	"github.com/whatsmeow-plugins/reupload"
 )
 
-// lookalikes returns entries that differ from entry(1) in a part of their identity, and in that alone. Their times tell which is
-// the newest: they descend.
+// lookalikes returns entries that differ from entry(1) in a part of their identity, and in that
+// alone. Their times tell which is the newest: they descend.
 func lookalikes() []reupload.Entry {
 	var all []reupload.Entry
 	add := func(change func(*reupload.Entry)) {
@@ -42,7 +42,8 @@ func lookalikes() []reupload.Entry {
 	return all
 }
 
-// identity puts in entries that are alike but for one thing, each with a path and an Asked of its own.
+// identity puts in entries that are alike but for one thing, each with a path and an Asked of its
+// own.
 func identity(c *checker) {
 	all := lookalikes()
 	c.put(all[8:]...)

@@ -9,8 +9,8 @@ import (
 	"github.com/whatsmeow-plugins/reupload"
 )
 
-// merged puts a first and then a second entry into an index in all ways that there are, each time under another name, and checks
-// what has become of them.
+// merged puts a first and then a second entry into an index in all ways that there are, each time
+// under another name, and checks what has become of them.
 func (c *checker) merged(n int, first, second, want func(*reupload.Entry)) {
 	c.Helper()
 	for way, put := range []func(first, second reupload.Entry){
@@ -90,12 +90,14 @@ func askedIsTheLatest(c *checker) {
 		check(first, a, first)
 	}
 	check(reupload.Asked{Outcome: reupload.OutcomeFound, Vain: 7}, never, never)
-	for _, minutes := range []int{10, 11} { // at the same time and later
-		for outcome := range reupload.OutcomeInvalid + 2 { // and one that there may be some day
-			check(first, asked(minutes, outcome, 0), asked(minutes, outcome, 0))
-		}
-		check(first, asked(minutes, reupload.OutcomeSilence, 1_000_000), asked(minutes, reupload.OutcomeSilence, 1_000_000))
+	same := asked(10, reupload.OutcomeUnknown, 0)
+	check(first, same, same)
+	for outcome := range reupload.OutcomeOutage + 2 { // and one that there may be some day
+		later := asked(11, outcome, 0)
+		check(first, later, later)
 	}
+	often := asked(11, reupload.OutcomeSilence, 1_000_000)
+	check(first, often, often)
 	// It has nothing to do with the time of the message, the path, or other entries.
 	one, other := entry(1e5), entry(1e5)
 	other.Participant.User += "0"
@@ -129,7 +131,8 @@ func wholeSeconds(c *checker) {
 	c.wantEverywhere(e)
 }
 
-// oneAfterTheOther puts in batches of a few entries over and over, and compares what comes of it with a model.
+// oneAfterTheOther puts in batches of a few entries over and over, and compares what comes of it
+// with a model.
 func oneAfterTheOther(c *checker) {
 	known := lookalikes()
 	random := rand.New(rand.NewPCG(1, 2))
@@ -225,7 +228,8 @@ func (c *checker) wantModel(m model) {
 	}
 }
 
-// largeBatch puts in more than a piece of a history sync has, of which every other one is there already.
+// largeBatch puts in more than a piece of a history sync has, of which every other one is there
+// already.
 func largeBatch(c *checker) {
 	const size = 6100
 	path := func(n int) string { return fmt.Sprintf("/path/%d", n) }

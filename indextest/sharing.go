@@ -31,10 +31,11 @@ func answersAreTheCallers(c *checker) {
 	}
 }
 
-// entriesAreCopied writes into the slice that was put in. The media keys in it belong to the index, which may find one twice.
+// entriesAreCopied writes into the slice that was put in, which must be as it was. The media keys in
+// it belong to the index, which may find one twice.
 func entriesAreCopied(c *checker) {
-	batch := []reupload.Entry{clone(entry(1)), clone(entry(2))}
-	batch[1].MediaKey = batch[0].MediaKey
+	batch := []reupload.Entry{clone(entry(2)), clone(entry(3)), clone(entry(1))}
+	batch[0].MediaKey = batch[2].MediaKey
 	second := entry(2)
 	second.MediaKey = entry(1).MediaKey
 	_, err := within(c, c.Context(), func(ctx context.Context) ([]reupload.Entry, error) {
@@ -43,14 +44,20 @@ func entriesAreCopied(c *checker) {
 	if err != nil {
 		c.Fatalf("Put: %v", err)
 	}
+	for i, n := range []int{2, 3, 1} {
+		if batch[i].MessageID != entry(n).MessageID {
+			c.Fatalf("after Put, the slice has %v in place of %v", batch[i], entry(n))
+		}
+	}
 	clear(batch)
 	c.wantEverywhere(entry(1))
 	c.wantEverywhere(second)
+	c.wantEverywhere(entry(3))
 }
 
 // noUpdateIsLost has several writers change the same entry at once, each another part of it.
 func noUpdateIsLost(c *checker) {
-	for n := range 60 {
+	for n := range 40 {
 		want := entry(n)
 		var parts [4]reupload.Entry
 		for i := range parts {
