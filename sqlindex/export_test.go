@@ -3,11 +3,12 @@ package sqlindex
 import "github.com/whatsmeow-plugins/reupload"
 
 var (
-	FormatJID = formatJID
-	ParseJID  = parseJID
-	PutOne    = putOne
-	PutMany   = putMany
-	Bounded   = bounded[int]
+	FormatJID  = formatJID
+	ParseJID   = parseJID
+	PutOne     = putOne
+	PutMany    = putMany
+	Bounded    = bounded[int]
+	IsConflict = isConflict
 )
 
 const SQLiteRows = sqliteRows

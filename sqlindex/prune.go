@@ -27,8 +27,9 @@ type retention struct {
 	due        atomic.Int64 // rows put in that no batch has been done for yet
 }
 
-// SetRetention sets how long an entry is kept after it was first put in, to the second, and how many are kept of all accounts
-// together. The oldest are forgotten first. A limit of 0 or less is none. The defaults are DefaultMaxAge and DefaultMaxEntries.
+// SetRetention sets how long an entry is kept after it was first put in, to the second, and how
+// many are kept of all accounts together. The oldest are forgotten first. 0 or less means no limit.
+// The defaults are DefaultMaxAge and DefaultMaxEntries.
 //
 // All processes that share the tables should set the same: what counts is the lowest limit.
 func (x *Index) SetRetention(maxAge time.Duration, maxEntries int) {
@@ -42,12 +43,11 @@ func (x *Index) SetRetention(maxAge time.Duration, maxEntries int) {
 	x.retention.maxEntries.Store(int64(maxEntries))
 }
 
-// Prune forgets all entries that are older or more than the limits allow, and returns how many. It works in small
-// transactions with pauses between them, so that others can write meanwhile. On an error or the end of the context n is what has
-// been forgotten until then.
+// Prune forgets all entries that are older or more than the limits allow, and returns how many. It
+// works in short transactions, and in SQLite with pauses between them, so that others can write
+// meanwhile. On an error or the end of the context n is what has been forgotten until then.
 func (x *Index) Prune(ctx context.Context) (n int64, err error) {
 	for {
-		start := time.Now()
 		deleted, err := bounded(ctx, func() (int64, error) { return x.prune(ctx) })
 		n += deleted
 		if err != nil {
@@ -56,17 +56,11 @@ func (x *Index) Prune(ctx context.Context) (n int64, err error) {
 		if deleted == 0 {
 			return n, nil
 		}
-		// Who waits for SQLite's lock looks for it now and then only, and must find it free about as often as not.
-		select {
-		case <-time.After(time.Since(start)):
-		case <-ctx.Done():
-			return n, fmt.Errorf("sqlindex: failed to prune: %w", ctx.Err())
-		}
 	}
 }
 
-// pruneSome does the batches that are due after rows have been put in. That it fails is not for the Put to tell, which has
-// succeeded; the next one tries again.
+// pruneSome does the batches that are due after rows have been put in. That it fails is not for the
+// Put to tell, which has succeeded; the next one tries again.
 func (x *Index) pruneSome(ctx context.Context, rows int) {
 	due := x.retention.due.Add(int64(rows))
 	if due < pruneEvery || !x.retention.due.CompareAndSwap(due, due%pruneEvery) {
@@ -81,9 +75,10 @@ func (x *Index) pruneSome(ctx context.Context, rows int) {
 	}
 }
 
-// Ids are given in the order of arrival and with hardly any gaps, so that the row that is maxEntries behind the newest is the first
-// one too many, and nobody has to count. (Rows that somebody else has deleted, and on PostgreSQL those of a transaction that was
-// rolled back, leave gaps, and count until the oldest row is past them.)
+// Ids are given in the order of arrival and with hardly any gaps, so that the row that is
+// maxEntries behind the newest is the first one too many, and nobody has to count. (Rows that
+// somebody else has deleted, and on PostgreSQL those of a transaction that was rolled back, leave
+// gaps, and count until the oldest row is past them.)
 const expiredQuery = `
 SELECT max(id) FROM (SELECT id, stored FROM reupload_media ORDER BY id LIMIT $1) AS oldest
 WHERE stored < $2 OR id <= (SELECT max(id) FROM reupload_media) - $3`

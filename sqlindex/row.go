@@ -3,57 +3,58 @@ package sqlindex
 import (
 	"cmp"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
-
-	"go.mau.fi/whatsmeow/types"
 
 	"github.com/whatsmeow-plugins/reupload"
 )
 
-// A row is an entry as it is stored. Text that others have chosen is stored as bytes, since PostgreSQL's own text takes no NUL
-// and nothing that is not UTF-8, and one such message must not keep a whole batch out.
+// A row is an entry as it is stored. Text that others have chosen is stored as bytes, since
+// PostgreSQL's own text takes no NUL and nothing that is not UTF-8, and one such message must not
+// keep a whole batch out.
 type row struct {
 	key
-	file              int64 // the hash of the file, or 0 where there is none
+	file              int64 // hash of account and file, or 0 where there is no file
 	seconds           int64 // unix, or unknownTime
-	asked             int64 // the same
-	outcome, vain     int
 	fromMe            bool
 	messageID         []byte
 	chat, participant string
 	mediaKey          []byte
-	fileHash          []byte // nil: only the message is known
-	path              []byte // empty: none
+	fileHash          []byte        // nil: only the message is known
+	path              []byte        // empty: none
+	asked             sql.NullInt64 // unix; not valid: never
+	outcome, vain     int
 }
 
-// A key is what rows are told apart by: 64 bits for account and message id, and 64 for all that an entry is identified by. That two
-// keys are the same by chance does not happen with 128 bits, nor can anyone make it happen.
+// A key is what rows are told apart by: 64 bits of a hash of account and message id, and 64 of all
+// else that makes an entry's identity. That two keys are the same by chance does not happen with
+// 128 bits, nor can anyone make it happen.
 type key struct{ message, identity int64 }
 
-// hash turns a message id or a file's hash into the number that it is looked up by. The account is hashed too, so that the
-// indexes need no column for it. A file's own hash would not do, since who sends a file can choose bits of it.
+// hash turns a message id or a file's hash into the number that it is looked up by. The account is
+// hashed too, so that the indexes need no column for it. A file's own hash would not do, since who
+// sends a file can choose bits of it.
 func hash(account int64, value []byte) int64 {
-	input := binary.BigEndian.AppendUint64(make([]byte, 0, 64), uint64(account))
-	sum := sha256.Sum256(append(input, value...))
-	return int64(binary.BigEndian.Uint64(sum[:]))
+	return sum(append(binary.BigEndian.AppendUint64(make([]byte, 0, 64), uint64(account)), value...))
 }
 
-// identity turns all that an entry is identified by into one number. Each part comes with its length, so that none can reach into
-// the next one.
-func identity(account int64, e *reupload.Entry) int64 {
-	var parts []byte
-	for _, part := range [...]string{e.MessageID, formatJID(e.Chat), formatJID(e.Participant), strconv.FormatBool(e.IsFromMe), string(e.MediaKey), string(e.FileEncSHA256)} {
-		parts = binary.BigEndian.AppendUint32(parts, uint32(len(part)))
-		parts = append(parts, part...)
-	}
-	return hash(account, parts)
+// hashIdentity returns the hash of what else an entry is told apart by. No two entries write the
+// same: there is no NUL in a JID as it is stored, and what follows the JIDs has one length, or
+// another without a file.
+func (r *row) hashIdentity() int64 {
+	text := append(make([]byte, 0, 256), r.chat...)
+	text = append(append(text, 0), r.participant...)
+	text = strconv.AppendBool(append(text, 0), r.fromMe)
+	return sum(append(append(append(text, 0), r.mediaKey...), r.fileHash...))
+}
+
+func sum(text []byte) int64 {
+	sum := sha256.Sum256(text)
+	return int64(binary.BigEndian.Uint64(sum[:]))
 }
 
 const mediaKeySize, fileHashSize = 32, 32
@@ -63,8 +64,8 @@ const maxMessageID, maxJID, maxPath = 128, 128, 2 << 10
 
 var noBytes = []byte{} // nil would be NULL
 
-// makeRows returns the rows for entries, one for each key and ordered by it. All processes lock rows in this order, so that they
-// never wait for each other in a circle.
+// makeRows returns the rows for entries, one for each key and ordered by it. All processes lock
+// rows in this order, so that they never wait for each other in a circle.
 func makeRows(account int64, entries []reupload.Entry) ([]row, error) {
 	rows := make([]row, 0, len(entries))
 	for i := range entries {
@@ -80,11 +81,8 @@ func makeRows(account int64, entries []reupload.Entry) ([]row, error) {
 			return nil, fmt.Errorf("the message id, a JID or the path of entry %d is too long", i)
 		}
 		r := row{
-			key:         key{hash(account, []byte(e.MessageID)), identity(account, e)},
+			key:         key{message: hash(account, []byte(e.MessageID))},
 			seconds:     e.Timestamp.Unix(),
-			asked:       e.Asked.At.Unix(),
-			outcome:     int(e.Asked.Outcome),
-			vain:        e.Asked.Vain,
 			fromMe:      e.IsFromMe,
 			messageID:   append(noBytes, e.MessageID...),
 			chat:        formatJID(e.Chat),
@@ -92,16 +90,20 @@ func makeRows(account int64, entries []reupload.Entry) ([]row, error) {
 			mediaKey:    e.MediaKey,
 			path:        append(noBytes, e.DirectPath...),
 		}
+		if asked := e.Asked.At.Unix(); asked != unknownTime {
+			r.asked, r.outcome, r.vain = sql.NullInt64{Int64: asked, Valid: true}, int(e.Asked.Outcome), e.Asked.Vain
+		}
 		if len(e.FileEncSHA256) != 0 {
 			r.file, r.fileHash = hash(account, e.FileEncSHA256), e.FileEncSHA256
 		}
+		r.identity = r.hashIdentity()
 		rows = append(rows, r)
 	}
 	return merge(rows), nil
 }
 
-// merge orders rows by key and makes one of those with the same key, as if they were put in one after the other. (PostgreSQL
-// refuses to change a row twice in one statement.)
+// merge orders rows by key and makes one of those with the same key, as if they were put in one
+// after the other. (PostgreSQL refuses to change a row twice in one statement.)
 func merge(rows []row) []row {
 	if len(rows) < 2 {
 		return rows
@@ -133,7 +135,7 @@ func (r *row) merge(with *row) {
 	if len(with.path) > 0 {
 		r.path = with.path
 	}
-	if with.asked != unknownTime && with.asked >= r.asked {
+	if with.asked.Valid && (!r.asked.Valid || with.asked.Int64 >= r.asked.Int64) {
 		r.asked, r.outcome, r.vain = with.asked, with.outcome, with.vain
 	}
 }
@@ -164,53 +166,8 @@ func (r *row) entry() (reupload.Entry, error) {
 	if r.seconds != unknownTime {
 		e.Timestamp = time.Unix(r.seconds, 0)
 	}
-	if r.asked != unknownTime {
-		e.Asked = reupload.Asked{At: time.Unix(r.asked, 0), Outcome: reupload.Outcome(r.outcome), Vain: r.vain}
+	if r.asked.Valid {
+		e.Asked = reupload.Asked{At: time.Unix(r.asked.Int64, 0), Outcome: reupload.Outcome(r.outcome), Vain: r.vain}
 	}
 	return e, nil
-}
-
-// formatJID writes a JID so that parseJID returns the very same one, whatever is in it. For most it is what their String
-// returns. JID.String itself does not do: it leaves the integrator out, and others can put any characters into a JID.
-func formatJID(jid types.JID) string {
-	if jid == types.EmptyJID {
-		return ""
-	}
-	text := url.QueryEscape(jid.User) + "@" + url.QueryEscape(jid.Server)
-	if jid.RawAgent != 0 || jid.Device != 0 || jid.Integrator != 0 {
-		text += fmt.Sprintf("@%d.%d.%d", jid.RawAgent, jid.Device, jid.Integrator)
-	}
-	return text
-}
-
-var errInvalidJID = errors.New("invalid JID")
-
-func parseJID(text string) (jid types.JID, err error) {
-	if text == "" {
-		return types.EmptyJID, nil
-	}
-	parts := strings.Split(text, "@")
-	if len(parts) != 2 && len(parts) != 3 {
-		return types.EmptyJID, errInvalidJID
-	}
-	if jid.User, err = url.QueryUnescape(parts[0]); err != nil {
-		return types.EmptyJID, errInvalidJID
-	}
-	if jid.Server, err = url.QueryUnescape(parts[1]); err != nil {
-		return types.EmptyJID, errInvalidJID
-	}
-	if len(parts) == 3 {
-		numbers := strings.Split(parts[2], ".")
-		if len(numbers) != 3 {
-			return types.EmptyJID, errInvalidJID
-		}
-		agent, err1 := strconv.ParseUint(numbers[0], 10, 8)
-		device, err2 := strconv.ParseUint(numbers[1], 10, 16)
-		integrator, err3 := strconv.ParseUint(numbers[2], 10, 16)
-		if errors.Join(err1, err2, err3) != nil {
-			return types.EmptyJID, errInvalidJID
-		}
-		jid.RawAgent, jid.Device, jid.Integrator = uint8(agent), uint16(device), uint16(integrator)
-	}
-	return jid, nil
 }

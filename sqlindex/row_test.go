@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -62,17 +63,15 @@ func TestJIDIsReadable(t *testing.T) {
 
 func TestMergedRowsAscendAndDiffer(t *testing.T) {
 	t.Parallel()
-	older, newer, path := entry("a"), entry("a"), entry("a")
-	older.Timestamp = time.Time{}
-	newer.Asked = reupload.Asked{At: newer.Timestamp, Outcome: reupload.OutcomeFound, Vain: 2}
+	known, path, asked := entry("a"), entry("a"), entry("a")
 	path.Timestamp, path.DirectPath = time.Time{}, "/path"
+	asked.Timestamp, asked.Asked = time.Time{}, reupload.Asked{At: known.Timestamp, Outcome: reupload.OutcomeFound, Vain: 1}
 	without := entry("a")
 	without.FileEncSHA256 = nil
 	for _, batch := range [][]reupload.Entry{
-		{older, newer, path, without},
-		{path, without, newer, older},
-		{without, older, path, newer},
-		{newer, older, without, path, older},
+		{known, path, asked, without},
+		{asked, path, without, known},
+		{without, path, known, asked, known},
 	} {
 		merged, err := sqlindex.Merged(batch)
 		if err != nil || len(merged) != 2 {
@@ -81,7 +80,7 @@ func TestMergedRowsAscendAndDiffer(t *testing.T) {
 		if merged[0].FileEncSHA256 != nil { // which comes first is up to the hash
 			merged[0], merged[1] = merged[1], merged[0]
 		}
-		if got := merged[1]; got.Asked != newer.Asked || got.DirectPath != "/path" || !got.Timestamp.Equal(newer.Timestamp) {
+		if got := merged[1]; got.DirectPath != "/path" || got.Asked != asked.Asked || !got.Timestamp.Equal(known.Timestamp) {
 			t.Errorf("merged into %v", got)
 		}
 	}
@@ -112,8 +111,8 @@ func TestArraysArePostgreSQLs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []any{`{0}`, `{1700000000}`, `{1700000001}`, `{6}`, `{3}`, `{false}`, `{"\\x61225c"}`, `{"491700000001@s.whatsapp.net"}`, `{""}`,
-		`{"\\x` + strings.Repeat("07", 32) + `"}`, `{NULL}`, `{"\\x2f70"}`}
+	want := []any{`{0}`, `{1700000000}`, `{false}`, `{"\\x61225c"}`, `{"491700000001@s.whatsapp.net"}`, `{""}`,
+		`{"\\x` + strings.Repeat("07", 32) + `"}`, `{NULL}`, `{"\\x2f70"}`, `{1700000001}`, `{6}`, `{3}`}
 	for i := range want {
 		if got := args[4+i]; got != want[i] {
 			t.Errorf("argument %d is %v, want %v", 4+i, got, want[i])
@@ -153,4 +152,21 @@ func TestBoundedPanics(t *testing.T) {
 		}
 	}()
 	_, _ = sqlindex.Bounded(t.Context(), func() (int, error) { panic("driver") })
+}
+
+type stateError string
+
+func (e stateError) Error() string    { return "failed" }
+func (e stateError) SQLState() string { return string(e) }
+
+func TestConflicts(t *testing.T) {
+	t.Parallel()
+	for state, want := range map[string]bool{"40001": true, "40P01": true, "23505": false, "": false} {
+		if got := sqlindex.IsConflict(fmt.Errorf("wrapped: %w", stateError(state))); got != want {
+			t.Errorf("%q is a conflict: %v", state, got)
+		}
+	}
+	if sqlindex.IsConflict(errors.New("40001")) {
+		t.Error("text is not a state")
+	}
 }

@@ -124,8 +124,8 @@ func openDB(path string) (*sql.DB, error) {
 	}
 	escaped := (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()
 	return sql.Open(driver, "file:"+escaped+"?"+
-		"_pragma=busy_timeout(5000)&"+ // whoever finds the file locked waits; else messages are lost
 		"_pragma=foreign_keys(1)&"+ // whatsmeow's tables rely on it
+		"_pragma=busy_timeout(5000)&"+ // whoever finds the file locked waits; else messages are lost
 		"_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&"+
 		"_txlock=immediate") // a transaction that begins by reading would fail, and not wait, if another one writes
 }

@@ -211,10 +211,11 @@ func fileSize(t testing.TB, db *sql.DB) (bytes float64) {
 // TestSize is about messages with ids of 22 characters in groups. Ids of Android have 32, which are 10 bytes more.
 func TestSize(t *testing.T) {
 	t.Parallel()
-	const rows, limit = 100_000, 300
+	const limit = 300
+	rows := lots(100_000)
 	index, db := backends[0].index(t)
 	put(t, index, mediaBatch(0, rows)...)
-	perMessage := fileSize(t, db) / rows
+	perMessage := fileSize(t, db) / float64(rows)
 	t.Logf("%.1f bytes per message", perMessage)
 	if perMessage > limit {
 		t.Errorf("%.1f bytes per message, want %d or less", perMessage, limit)

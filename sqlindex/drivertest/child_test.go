@@ -140,12 +140,13 @@ func checkHealed(t *testing.T, index *sqlindex.Index, from, to int) {
 
 func TestKilledSQLite(t *testing.T) {
 	t.Parallel()
+	rounds := max(lots(20), 5)
 	for name, pragmas := range map[string][]string{"WAL": recommended, "RollbackJournal": {"busy_timeout(1000)"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dsn := sqliteDSN(dbFile(t), pragmas...)
 			start := 0
-			for range 20 {
+			for range rounds {
 				end := killChild(t, "sqlite", dsn, start)
 				db := openDB(t, "sqlite", dsn)
 				var verdict string

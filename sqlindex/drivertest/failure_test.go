@@ -236,10 +236,3 @@ func wantNoSecrets(t *testing.T, err error) {
 		t.Errorf("the error says too much: %v", err)
 	}
 }
-
-func TestUnknownDialect(t *testing.T) {
-	t.Parallel()
-	if _, err := sqlindex.New(t.Context(), openSQLite(t, dbFile(t)), "mysql"); err == nil {
-		t.Error("New accepted a dialect that whatsmeow does not know")
-	}
-}

@@ -7,6 +7,14 @@ import (
 	"testing"
 )
 
+// lots returns n, or with the race detector a twentieth of it.
+func lots(n int) int {
+	if raceDetector {
+		return n / 20
+	}
+	return n
+}
+
 func TestMain(m *testing.M) {
 	if role := os.Getenv(childEnv); role != "" {
 		runChild(role)

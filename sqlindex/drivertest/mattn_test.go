@@ -3,7 +3,6 @@
 package drivertest
 
 import (
-	"database/sql"
 	"testing"
 	"time"
 
@@ -14,9 +13,7 @@ import (
 )
 
 func init() {
-	sqliteFiles["mattn"] = func(t testing.TB) *sql.DB {
-		return openDB(t, "sqlite3", "file:"+dbFile(t)+"?_foreign_keys=on&_busy_timeout=5000&_journal_mode=WAL&_synchronous=NORMAL")
-	}
+	documented["sqlite3"] = func(path string) string { return "file:" + path + "?" + mattnOptions }
 }
 
 // The driver in whatsmeow's examples.
@@ -27,7 +24,8 @@ func TestSQLiteWithCgo(t *testing.T) {
 	})
 }
 
-// This driver goes on waiting for SQLite's busy_timeout when the context has ended. The index does not wait for the driver.
+// This driver goes on waiting for SQLite's busy_timeout when the context has ended. The index does
+// not wait for the driver.
 func TestLockedDatabaseWithCgo(t *testing.T) {
 	t.Parallel()
 	db := openDB(t, "sqlite3", "file:"+dbFile(t)+"?_foreign_keys=on&_busy_timeout=5000")
@@ -48,4 +46,12 @@ func TestLockedDatabaseWithCgo(t *testing.T) {
 	}
 	put(t, index, media(1))
 	checkAll(t, index, 0, 2)
+}
+
+// Its busy_timeout is 5 s unless somebody has set another one.
+func TestNoBusyTimeoutWithCgo(t *testing.T) {
+	t.Parallel()
+	newIndex(t, openDB(t, "sqlite3", "file:"+dbFile(t)+"?_foreign_keys=on"), "sqlite3")
+	db := openDB(t, "sqlite3", "file:"+dbFile(t)+"?_foreign_keys=on&_busy_timeout=0")
+	wantRefused(t, db, "sqlite3", mattnOptions)
 }

@@ -96,13 +96,15 @@ func TestPutsPrune(t *testing.T) {
 		index, db := k.index(t)
 		index.SetRetention(0, 2000)
 		const slack = 500
-		for n := 0; n < 20_000; n += 1000 {
-			put(t, index, mediaBatch(n, 1000)...)
-			if got := countRows(t, db); got > 2000+slack {
-				t.Fatalf("%d rows after %d were put in, want 2000 or little more", got, n+1000)
-			}
+		batches := max(lots(20), 2)
+		for n := range batches {
+			put(t, index, mediaBatch(n*1000, 1000)...)
 		}
-		for n := 20_000; n < 21_500; n++ {
+		// A machine that has much else to do lets it fall behind, but not for good.
+		if got := countRows(t, db); batches == 20 && got > 10_000 {
+			t.Fatalf("%d rows after 20,000 were put in, want 2000 or little more", got)
+		}
+		for n := 20_000; n < 21_500 || n < 25_000 && countRows(t, db) > 2000+slack; n++ {
 			put(t, index, media(n))
 		}
 		if got := countRows(t, db); got < 2000 || got > 2000+slack {
@@ -111,7 +113,7 @@ func TestPutsPrune(t *testing.T) {
 		checkAll(t, index, 20_000, 21_500)
 		// Whoever comes with a table that is too large makes it smaller little by little.
 		index.SetRetention(0, 100)
-		for n := 30_000; n < 32_000; n++ {
+		for n := 30_000; n < 32_000 || n < 36_000 && countRows(t, db) > 100+slack; n++ {
 			put(t, index, media(n))
 		}
 		if got := countRows(t, db); got > 100+slack {
@@ -124,7 +126,7 @@ func TestPruneLetsOthersWrite(t *testing.T) {
 	each(t, func(t *testing.T, k backend) {
 		db, dialect := k.open(t)
 		index := newIndex(t, db, dialect)
-		fill(t, index, 20_000)
+		fill(t, index, lots(20_000))
 		index.SetRetention(0, 10)
 		var wg sync.WaitGroup
 		pruned := make(chan struct{})
@@ -158,7 +160,7 @@ func TestPruneLetsOthersWrite(t *testing.T) {
 func TestPopularFile(t *testing.T) {
 	each(t, func(t *testing.T, k backend) {
 		index, db := k.index(t)
-		const messages = 20_000
+		messages := lots(20_000)
 		popular := mediaBatch(0, messages)
 		for n := range popular {
 			popular[n].FileEncSHA256 = media(1e6).FileEncSHA256
@@ -173,17 +175,18 @@ func TestPopularFile(t *testing.T) {
 		if k.name != "SQLite" {
 			return
 		}
-		rows, err := db.Query("EXPLAIN QUERY PLAN SELECT path FROM reupload_media WHERE file = 1 AND account = 1 AND file_hash = x'00' " +
-			"ORDER BY seconds DESC, id DESC LIMIT 16")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var id, parent, unused int
-			var detail string
-			if err = rows.Scan(&id, &parent, &unused, &detail); err != nil || strings.Contains(detail, "SCAN") || strings.Contains(detail, "TEMP") {
-				t.Errorf("ByFile reads or sorts all rows of a file: %s, %v", detail, err)
+		for _, order := range []string{"ORDER BY seconds DESC, id DESC LIMIT 16", "AND seconds > -62135596800 ORDER BY seconds, id LIMIT 1"} {
+			rows, err := db.Query("EXPLAIN QUERY PLAN SELECT path FROM reupload_media WHERE file = 1 AND account = 1 AND file_hash = x'00' " + order)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rows.Close()
+			for rows.Next() {
+				var id, parent, unused int
+				var detail string
+				if err = rows.Scan(&id, &parent, &unused, &detail); err != nil || strings.Contains(detail, "SCAN") || strings.Contains(detail, "TEMP") {
+					t.Errorf("ByFile reads or sorts all rows of a file: %s, %v", detail, err)
+				}
 			}
 		}
 	})
