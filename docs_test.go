@@ -1,0 +1,103 @@
+package reupload_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The documents name files, sections and versions. These tests see to it that they are there.
+
+// needsCheckout skips a test in the module cache, which has none of the modules that lie inside this one.
+func needsCheckout(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat("examples/bot/go.mod"); err != nil {
+		t.Skip("this is not a checkout of the repository")
+	}
+}
+
+func readDocument(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestArchitectureNamesEveryFile compares the table of rooms with the files that there are.
+func TestArchitectureNamesEveryFile(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = slices.DeleteFunc(files, func(name string) bool { return strings.HasSuffix(name, "_test.go") })
+	text := readDocument(t, "docs/architecture.md")
+	_, rooms, _ := strings.Cut(text, "## The rooms")
+	rooms, _, _ = strings.Cut(rooms, "```")
+	name := regexp.MustCompile(`\b[a-z_]+\.go\b`)
+	inRooms := name.FindAllString(rooms, -1)
+	for _, file := range files {
+		if !slices.Contains(inRooms, file) {
+			t.Errorf("docs/architecture.md has no room for %s", file)
+		}
+	}
+	for _, named := range name.FindAllString(text, -1) {
+		if !slices.Contains(files, named) {
+			t.Errorf("docs/architecture.md names %s, which is not there", named)
+		}
+	}
+}
+
+// TestLinksLeadSomewhere follows the links between the documents, to files and to sections of them.
+func TestLinksLeadSomewhere(t *testing.T) {
+	t.Parallel()
+	needsCheckout(t)
+	var documents []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "wabox/*.md", "examples/*/*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil || len(found) == 0 {
+			t.Fatalf("%s: %v, %v", pattern, found, err)
+		}
+		documents = append(documents, found...)
+	}
+	link := regexp.MustCompile(`\]\(([^)#\s]*)(#[^)\s]+)?\)`)
+	for _, document := range documents {
+		for _, found := range link.FindAllStringSubmatch(readDocument(t, document), -1) {
+			path, section := found[1], found[2]
+			if strings.Contains(path, "://") {
+				continue
+			}
+			target := document
+			if path != "" {
+				target = filepath.Join(filepath.Dir(document), path)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s: %v", document, path, err)
+			} else if section != "" && !slices.Contains(sectionsOf(readDocument(t, target)), section) {
+				t.Errorf("%s links to %s, which has no section %s", document, target, section)
+			}
+		}
+	}
+}
+
+var notInAnchor = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+
+// sectionsOf returns the anchors that GitHub gives the headings of a document.
+func sectionsOf(text string) (anchors []string) {
+	code := false
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "```") {
+			code = !code
+		}
+		if heading := strings.TrimLeft(line, "#"); heading != line && !code {
+			heading = notInAnchor.ReplaceAllString(strings.ToLower(strings.TrimSpace(heading)), "")
+			anchors = append(anchors, "#"+strings.ReplaceAll(heading, " ", "-"))
+		}
+	}
+	return anchors
+}
