@@ -101,3 +101,27 @@ func sectionsOf(text string) (anchors []string) {
 	}
 	return anchors
 }
+
+// TestVersionsAreThoseOfTheModules compares the versions that the documents give with what go.mod says.
+func TestVersionsAreThoseOfTheModules(t *testing.T) {
+	t.Parallel()
+	needsCheckout(t)
+	for _, test := range []struct{ document, mod, module string }{
+		{"README.md", "go.mod", "go.mau.fi/whatsmeow"},
+		{"README.md", "examples/bot/go.mod", "go.mau.fi/whatsmeow"},
+		{"docs/upgrading.md", "go.mod", "go.mau.fi/whatsmeow"},
+		{"docs/upgrading.md", "examples/bot/go.mod", "go.mau.fi/whatsmeow"},
+		{"docs/upgrading.md", "sqlindex/drivertest/go.mod", "modernc.org/sqlite"},
+		{"docs/upgrading.md", "sqlindex/drivertest/go.mod", "github.com/mattn/go-sqlite3"},
+		{"docs/upgrading.md", "sqlindex/drivertest/go.mod", "github.com/jackc/pgx/v5"},
+		{"docs/upgrading.md", "sqlindex/drivertest/go.mod", "github.com/lib/pq"},
+	} {
+		require := regexp.MustCompile(`(?m)^\s+` + regexp.QuoteMeta(test.module) + ` (v\S+)`)
+		version := require.FindStringSubmatch(readDocument(t, test.mod))
+		if version == nil {
+			t.Errorf("%s requires no %s", test.mod, test.module)
+		} else if !strings.Contains(readDocument(t, test.document), version[1]) {
+			t.Errorf("%s requires %s %s, and %s does not say so", test.mod, test.module, version[1], test.document)
+		}
+	}
+}
