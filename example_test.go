@@ -3,9 +3,11 @@ package reupload_test
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
+	"log"
 	"time"
 
 	"go.mau.fi/whatsmeow"
@@ -20,28 +22,40 @@ import (
 
 // The whole of it: one call after NewClient, and an unchanged bot.
 func Example() {
-	client, stage := exampleClient()
-	defer stage.Close()
+	ctx := context.Background()
+	box, err := wabox.New() // a WhatsApp in this process, so that the example runs
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer box.Close()
+	account := box.NewAccount()
+	client := account.NewClient(nil) // whatsmeow.NewClient, for the real one
 
 	plugin, err := reupload.Register(client, nil)
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 	defer plugin.Close()
 
 	done := make(chan bool)
 	client.AddEventHandler(func(evt any) {
-		msg, ok := evt.(*events.Message)
-		if !ok {
-			return
+		if msg, ok := evt.(*events.Message); ok {
+			data, err := client.Download(ctx, msg.Message.GetImageMessage())
+			fmt.Printf("%s, %v\n", data, err)
+			close(done)
 		}
-		// The file behind this picture has expired.
-		data, err := client.Download(context.Background(), msg.Message.GetImageMessage())
-		fmt.Printf("%s, %v\n", data, err)
-		close(done)
 	})
-	stage.run(client)
+	if err = client.Connect(); err != nil {
+		log.Fatal(err)
+	}
+	defer client.Disconnect()
+
+	// Somebody sends a picture, whose file has expired before the bot downloads it.
+	picture := box.Upload([]byte("a picture from last year"), whatsmeow.MediaImage)
+	box.Expire(picture)
+	if _, err = account.Deliver(wabox.Incoming{}, &waE2E.Message{ImageMessage: picture.Image()}); err != nil {
+		log.Fatal(err)
+	}
 	<-done
 	fmt.Println("healed:", plugin.Stats().Healed)
 	// Output:
@@ -51,19 +65,37 @@ func Example() {
 
 // Why a download could not be healed. The error itself stays whatsmeow's.
 func ExampleCause() {
-	client, stage := exampleClient()
-	defer stage.Close()
-	stage.phoneHasLostIt = true
-
+	ctx := context.Background()
+	box, err := wabox.New() // a WhatsApp in this process, so that the example runs
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer box.Close()
+	account := box.NewAccount()
+	client := account.NewClient(nil)
 	plugin, err := reupload.Register(client, nil)
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 	defer plugin.Close()
+	if err = client.Connect(); err != nil {
+		log.Fatal(err)
+	}
+	defer client.Disconnect()
+	if err = account.WaitOnline(ctx); err != nil {
+		log.Fatal(err)
+	}
 
-	msg := stage.run(client)
-	_, err = client.Download(context.Background(), msg.Message.GetImageMessage())
+	// A message from before the plugin, as the bot has it in its archive. The file has expired.
+	contact := types.NewJID("491701234567", types.DefaultUserServer)
+	info := &types.MessageInfo{ID: "3EB0C0FFEE", MessageSource: types.MessageSource{Chat: contact, Sender: contact}}
+	picture := box.Upload([]byte("a picture from last year"), whatsmeow.MediaImage)
+	msg := &waE2E.Message{ImageMessage: picture.Image()}
+	account.KnowsMessage(wabox.Incoming{ID: info.ID, From: contact}, msg)
+	box.Expire(picture)
+	account.Forget(info.ID) // on the phone too
+
+	_, err = plugin.Download(ctx, info, msg.GetImageMessage())
 	if errors.Is(err, whatsmeow.ErrMediaDownloadFailedWith410) && errors.Is(reupload.Cause(err), reupload.ErrNotFound) {
 		fmt.Println("The phone no longer has it either.")
 	}
@@ -72,99 +104,203 @@ func ExampleCause() {
 
 // Asking without a download, for a bot that has a queue of its own.
 func ExamplePlugin_RequestReupload() {
-	client, stage := exampleClient()
-	defer stage.Close()
-
+	ctx := context.Background()
+	box, err := wabox.New() // a WhatsApp in this process, so that the example runs
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer box.Close()
+	account := box.NewAccount()
+	client := account.NewClient(nil)
 	plugin, err := reupload.Register(client, nil)
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 	defer plugin.Close()
+	if err = client.Connect(); err != nil {
+		log.Fatal(err)
+	}
+	defer client.Disconnect()
+	if err = account.WaitOnline(ctx); err != nil {
+		log.Fatal(err)
+	}
 
-	msg := stage.run(client)
-	img := msg.Message.GetImageMessage()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	// A message from before the plugin, as the bot has it in its archive. The file has expired.
+	contact := types.NewJID("491701234567", types.DefaultUserServer)
+	info := &types.MessageInfo{ID: "3EB0C0FFEE", MessageSource: types.MessageSource{Chat: contact, Sender: contact}}
+	picture := box.Upload([]byte("a picture from last year"), whatsmeow.MediaImage)
+	msg := &waE2E.Message{ImageMessage: picture.Image()}
+	account.KnowsMessage(wabox.Incoming{ID: info.ID, From: contact}, msg)
+	box.Expire(picture)
+
+	image := msg.GetImageMessage()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	result, err := plugin.RequestReupload(ctx, reupload.NewRequest(&msg.Info, img))
+	result, err := plugin.RequestReupload(ctx, reupload.NewRequest(info, image))
 	if err != nil {
-		fmt.Println("no answer:", err)
-		return
+		log.Fatal("no answer: ", err)
 	}
 	if err = result.Err(); err != nil {
-		fmt.Println("the phone says:", err)
-		return
+		log.Fatal("the phone says: ", err)
 	}
-	img.DirectPath = &result.DirectPath
-	data, err := client.Download(ctx, img)
+	image.DirectPath = &result.DirectPath
+	data, err := client.Download(ctx, image)
 	fmt.Printf("%v: %s, %v\n", result.Status, data, err)
 	// Output: SUCCESS: a picture from last year, <nil>
 }
 
 // A bot with a database of its own names the message that the media belongs to.
 func ExampleWithMessage() {
-	client, stage := exampleClient()
-	defer stage.Close()
-	msg := stage.run(client) // before the plugin: its index knows nothing of it
-
+	ctx := context.Background()
+	box, err := wabox.New() // a WhatsApp in this process, so that the example runs
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer box.Close()
+	account := box.NewAccount()
+	client := account.NewClient(nil)
 	plugin, err := reupload.Register(client, nil)
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 	defer plugin.Close()
+	if err = client.Connect(); err != nil {
+		log.Fatal(err)
+	}
+	defer client.Disconnect()
+	if err = account.WaitOnline(ctx); err != nil {
+		log.Fatal(err)
+	}
 
-	img := msg.Message.GetImageMessage()
-	data, err := client.Download(reupload.WithMessage(context.Background(), &msg.Info, img), img)
+	// A message from before the plugin, as the bot has it in its archive. The file has expired.
+	contact := types.NewJID("491701234567", types.DefaultUserServer)
+	info := &types.MessageInfo{ID: "3EB0C0FFEE", MessageSource: types.MessageSource{Chat: contact, Sender: contact}}
+	picture := box.Upload([]byte("a picture from last year"), whatsmeow.MediaImage)
+	msg := &waE2E.Message{ImageMessage: picture.Image()}
+	account.KnowsMessage(wabox.Incoming{ID: info.ID, From: contact}, msg)
+	box.Expire(picture)
+
+	image := msg.GetImageMessage()
+	data, err := client.Download(reupload.WithMessage(ctx, info, image), image)
 	fmt.Printf("%s, %v\n", data, err)
 	// Output: a picture from last year, <nil>
 }
 
-// An exampleStage is what an example stands on: a WhatsApp on loopback.
-type exampleStage struct {
-	*wabox.Box
-	account        *wabox.Account
-	client         *whatsmeow.Client
-	phoneHasLostIt bool
-}
-
-func exampleClient() (*whatsmeow.Client, *exampleStage) {
-	box, err := wabox.New()
+// A message that the plugin has not seen is remembered by hand. Whatever downloads its media then need not name it.
+func ExamplePlugin_Remember() {
+	ctx := context.Background()
+	box, err := wabox.New() // a WhatsApp in this process, so that the example runs
 	if err != nil {
-		panic(err)
+		log.Fatal(err)
 	}
+	defer box.Close()
 	account := box.NewAccount()
 	client := account.NewClient(nil)
-	return client, &exampleStage{Box: box, account: account, client: client}
-}
-
-// run connects the client and sends it a picture whose file has expired.
-func (s *exampleStage) run(client *whatsmeow.Client) *events.Message {
-	messages := make(chan *events.Message, 1)
-	client.AddEventHandler(func(evt any) {
-		if msg, ok := evt.(*events.Message); ok {
-			messages <- msg
-		}
-	})
-	if err := client.Connect(); err != nil {
-		panic(err)
-	}
-	media := s.Upload([]byte("a picture from last year"), whatsmeow.MediaImage)
-	s.Expire(media)
-	id, err := s.account.Deliver(wabox.Incoming{}, &waE2E.Message{ImageMessage: media.Image()})
+	plugin, err := reupload.Register(client, nil)
 	if err != nil {
-		panic(err)
+		log.Fatal(err)
 	}
-	if s.phoneHasLostIt {
-		s.account.Forget(id)
+	defer plugin.Close()
+	if err = client.Connect(); err != nil {
+		log.Fatal(err)
 	}
-	return <-messages
+	defer client.Disconnect()
+	if err = account.WaitOnline(ctx); err != nil {
+		log.Fatal(err)
+	}
+
+	// A message from before the plugin, as the bot has it in its archive. The file has expired.
+	contact := types.NewJID("491701234567", types.DefaultUserServer)
+	info := &types.MessageInfo{ID: "3EB0C0FFEE", MessageSource: types.MessageSource{Chat: contact, Sender: contact}}
+	picture := box.Upload([]byte("a picture from last year"), whatsmeow.MediaImage)
+	msg := &waE2E.Message{ImageMessage: picture.Image()}
+	account.KnowsMessage(wabox.Incoming{ID: info.ID, From: contact}, msg)
+	box.Expire(picture)
+
+	if err = plugin.Remember(ctx, info, msg); err != nil {
+		log.Fatal(err)
+	}
+	data, err := client.Download(ctx, msg.GetImageMessage())
+	fmt.Printf("%s, %v\n", data, err)
+	// Output: a picture from last year, <nil>
 }
 
-// Close ends the client's connection, and the box.
-func (s *exampleStage) Close() {
-	s.client.Disconnect()
-	s.Box.Close()
+// Counts for a dashboard, as JSON.
+func ExamplePlugin_Stats() {
+	ctx := context.Background()
+	box, err := wabox.New() // a WhatsApp in this process, so that the example runs
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer box.Close()
+	account := box.NewAccount()
+	client := account.NewClient(nil)
+	plugin, err := reupload.Register(client, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer plugin.Close()
+	if err = client.Connect(); err != nil {
+		log.Fatal(err)
+	}
+	defer client.Disconnect()
+	if err = account.WaitOnline(ctx); err != nil {
+		log.Fatal(err)
+	}
+
+	// A message from before the plugin, as the bot has it in its archive. The file has expired.
+	contact := types.NewJID("491701234567", types.DefaultUserServer)
+	info := &types.MessageInfo{ID: "3EB0C0FFEE", MessageSource: types.MessageSource{Chat: contact, Sender: contact}}
+	picture := box.Upload([]byte("a picture from last year"), whatsmeow.MediaImage)
+	msg := &waE2E.Message{ImageMessage: picture.Image()}
+	account.KnowsMessage(wabox.Incoming{ID: info.ID, From: contact}, msg)
+	box.Expire(picture)
+
+	_, _ = client.Download(ctx, msg.GetImageMessage()) // nobody says which message it is of
+	_, _ = plugin.Download(ctx, info, msg.GetImageMessage())
+	counts, err := json.Marshal(plugin.Stats())
+	fmt.Printf("%s, %v\n", counts, err)
+	// Output: {"Healthy":0,"Expired":2,"Asked":1,"Healed":1,"Late":0,"Unhealed":{"unknown_message":1},"Waiting":0}, <nil>
+}
+
+// Every new path is told, whoever has asked for it, and also when nobody waits any more: a bot stores it in place of the old one.
+func ExampleOptions_onReupload() {
+	ctx := context.Background()
+	box, err := wabox.New() // a WhatsApp in this process, so that the example runs
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer box.Close()
+	account := box.NewAccount()
+	client := account.NewClient(nil)
+	told := make(chan reupload.Reupload, 1)
+	plugin, err := reupload.Register(client, &reupload.Options{OnReupload: func(u reupload.Reupload) { told <- u }})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer plugin.Close()
+	if err = client.Connect(); err != nil {
+		log.Fatal(err)
+	}
+	defer client.Disconnect()
+	if err = account.WaitOnline(ctx); err != nil {
+		log.Fatal(err)
+	}
+
+	// A message from before the plugin, as the bot has it in its archive. The file has expired.
+	contact := types.NewJID("491701234567", types.DefaultUserServer)
+	info := &types.MessageInfo{ID: "3EB0C0FFEE", MessageSource: types.MessageSource{Chat: contact, Sender: contact}}
+	picture := box.Upload([]byte("a picture from last year"), whatsmeow.MediaImage)
+	msg := &waE2E.Message{ImageMessage: picture.Image()}
+	account.KnowsMessage(wabox.Incoming{ID: info.ID, From: contact}, msg)
+	box.Expire(picture)
+
+	if _, err = plugin.Download(ctx, info, msg.GetImageMessage()); err != nil {
+		log.Fatal(err)
+	}
+	u := <-told
+	fmt.Printf("message %s: a new path: %t, late: %t\n", u.Request.MessageID, u.Result.DirectPath != "", u.Late)
+	// Output: message 3EB0C0FFEE: a new path: true, late: false
 }
 
 // A bot that restarts keeps what it knows in its database, and looks up the rest in a table of its own: here the one of whatsapp-mcp,
