@@ -94,7 +94,7 @@ func accounts(c *checker) {
 	hidden.Server = types.HiddenUserServer
 	others := []*checker{c.as(hidden)}
 	for n := range 40 {
-		others = append(others, c.as(types.NewJID(fmt.Sprint(491700000100+n), types.DefaultUserServer)))
+		others = append(others, c.as(types.NewJID(fmt.Sprintf("4917000001%02d", n), types.DefaultUserServer)))
 	}
 	for n, other := range others {
 		other.want("ByFile", other.byFile(entry(1).FileEncSHA256))

@@ -37,7 +37,7 @@ func (x *Index) SetRetention(maxAge time.Duration, maxEntries int) {
 		maxAge = math.MaxInt64
 	}
 	if maxEntries <= 0 {
-		maxEntries = math.MaxInt64
+		maxEntries = math.MaxInt
 	}
 	x.retention.maxAge.Store(int64(maxAge / time.Second))
 	x.retention.maxEntries.Store(int64(maxEntries))
