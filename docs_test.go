@@ -11,7 +11,8 @@ import (
 
 // The documents name files, sections and versions. These tests see to it that they are there.
 
-// needsCheckout skips a test in the module cache, which has none of the modules that lie inside this one.
+// needsCheckout skips a test in the module cache, which has none of the modules that lie inside
+// this one.
 func needsCheckout(t *testing.T) {
 	t.Helper()
 	if _, err := os.Stat("examples/bot/go.mod"); err != nil {
@@ -102,7 +103,8 @@ func sectionsOf(text string) (anchors []string) {
 	return anchors
 }
 
-// TestVersionsAreThoseOfTheModules compares the versions that the documents give with what go.mod says.
+// TestVersionsAreThoseOfTheModules compares the versions that the documents give with those in
+// go.mod.
 func TestVersionsAreThoseOfTheModules(t *testing.T) {
 	t.Parallel()
 	needsCheckout(t)

@@ -15,7 +15,8 @@ var (
 	// ErrGeneral means that the phone failed for a reason that it does not tell. Asking again later may help.
 	ErrGeneral = errors.New("reupload: the phone could not upload the file again; try again later")
 	// ErrDecryption means that phone and bot do not agree on the media key: either the phone could not read the request,
-	// or its answer could not be read here. It is final; messages from before an account's LID migration are known for it.
+	// or its answer could not be read here. It is final, unless the phone has said so unsealed: then it is asked again after
+	// Options.SilencePause. Messages from before an account's LID migration are known for it.
 	ErrDecryption = errors.New("reupload: phone and bot disagree about the media key; the file cannot be requested")
 )
 

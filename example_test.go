@@ -186,7 +186,8 @@ func ExampleWithMessage() {
 	// Output: a picture from last year, <nil>
 }
 
-// A message that the plugin has not seen is remembered by hand. Whatever downloads its media then need not name it.
+// A message that the plugin has not seen is remembered by hand. Whatever downloads its media then
+// need not name it.
 func ExamplePlugin_Remember() {
 	ctx := context.Background()
 	box, err := wabox.New() // a WhatsApp in this process, so that the example runs
@@ -263,7 +264,8 @@ func ExamplePlugin_Stats() {
 	// Output: {"Healthy":0,"Expired":2,"Asked":1,"Healed":1,"Late":0,"Unhealed":{"unknown_message":1},"Waiting":0}, <nil>
 }
 
-// Every new path is told, whoever has asked for it, and also when nobody waits any more: a bot stores it in place of the old one.
+// Every new path is told, whoever has asked for it, and also when nobody waits any more: a bot
+// stores it in place of the old one.
 func ExampleOptions_onReupload() {
 	ctx := context.Background()
 	box, err := wabox.New() // a WhatsApp in this process, so that the example runs
@@ -303,8 +305,8 @@ func ExampleOptions_onReupload() {
 	// Output: message 3EB0C0FFEE: a new path: true, late: false
 }
 
-// A bot that restarts keeps what it knows in its database, and looks up the rest in a table of its own: here the one of whatsapp-mcp,
-// whose sender is a bare number.
+// A bot that restarts keeps what it knows in its database, and looks up the rest in a table of its
+// own: here the one of whatsapp-mcp, whose sender is a bare number.
 func ExampleOptions() {
 	open := func(ctx context.Context, client *whatsmeow.Client, db *sql.DB) (*reupload.Plugin, error) {
 		index, err := sqlindex.New(ctx, db, "sqlite3")

@@ -12,7 +12,8 @@ import (
 	"github.com/whatsmeow-plugins/reupload/sqlindex"
 )
 
-// A bot with one SQLite file for WhatsApp's session and for the index. It needs a driver: import _ "modernc.org/sqlite".
+// A bot with one SQLite file for WhatsApp's session and for the index. It needs a driver, such as
+// modernc.org/sqlite, which it imports as _.
 func ExampleNew() {
 	ctx := context.Background()
 	const dsn = "file:bot.db?_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)" +
