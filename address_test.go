@@ -10,7 +10,8 @@ import (
 	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
-// A history sync can name a sender by phone number in a group that is addressed by LIDs. The phone would answer NOT_FOUND.
+// A history sync can name a sender by phone number in a group that is addressed by LIDs. The phone
+// would answer NOT_FOUND.
 func TestGroupDecidesHowItsParticipantIsNamed(t *testing.T) {
 	t.Parallel()
 	byLID, byPN, unknown := types.NewJID("1203630001", types.GroupServer), types.NewJID("1203630002", types.GroupServer), types.NewJID("1203630003", types.GroupServer)

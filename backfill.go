@@ -15,12 +15,14 @@ type Answer struct {
 	Err     error // why there is no Result, as of RequestReupload
 }
 
-// RequestAll asks the phone for many files, as a backfill: it gives way to all other requests, keeps Options.BackfillPace, and has
-// at most Options.MaxInFlight in the air. A silent phone makes it wait, and not fail. What is known already is not asked for: a
-// path that the phone has told and that has not expired, or a refusal that is not old enough to ask again.
+// RequestAll asks the phone for many files, as a backfill: it gives way to all other requests,
+// keeps Options.BackfillPace, and has at most Options.MaxInFlight in the air. A silent phone makes
+// it wait, and not fail. What is known already is not asked for: a path that the phone has told and
+// that has not expired, or a refusal that is not old enough to ask again.
 //
-// The results come in no order, each request once, and memory does not grow with their number. Leaving the loop or ending ctx
-// stops it; what is in the air then is still used when it comes. It takes its time, so that it is not for event handlers.
+// The results come in no order, each request once, and memory does not grow with their number.
+// Leaving the loop or ending ctx stops it; what is in the air then is still used when it comes. It
+// takes its time, so that it is not for event handlers.
 func (p *Plugin) RequestAll(ctx context.Context, requests iter.Seq[Request]) iter.Seq[Answer] {
 	return func(yield func(Answer) bool) {
 		ctx, cancel := context.WithCancel(WithBackfill(ctx))
@@ -68,7 +70,8 @@ func (p *Plugin) answerFor(ctx context.Context, req Request) Answer {
 	return Answer{req, result, err}
 }
 
-// pathLife is for how long a path is taken to live. Files vanish from the CDN after two to three weeks.
+// pathLife is for how long a path is taken to live. Files vanish from the CDN after two
+// to three weeks.
 const pathLife = 14 * 24 * time.Hour
 
 // settled returns what is known of a file, if that leaves nothing to ask.

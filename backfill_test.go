@@ -10,7 +10,8 @@ import (
 	"go.mau.fi/whatsmeow/store"
 )
 
-// RequestAll takes no more requests from its caller than can be in the air, and goes on when one of them is answered.
+// RequestAll takes no more requests from its caller than can be in the air, and goes on when one of
+// them is answered.
 func TestRequestAllTakesWhatItAsksFor(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := newStage(t)

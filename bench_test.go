@@ -24,8 +24,8 @@ import (
 	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
-// These benchmarks compare: each runs what it measures and what it measures against in turn, in one process, and reports the
-// ratio of the medians. Absolute times on a shared machine mean little.
+// These benchmarks compare: each runs what it measures and what it measures against in turn, in one
+// process, and reports the ratio of the medians. Absolute times on a shared machine mean little.
 
 // A contest runs two functions in turn.
 type contest struct {
@@ -70,7 +70,8 @@ func (c *contest) report(b *testing.B) {
 	b.ReportMetric(median(0)/median(1), "time-ratio")
 }
 
-// A healthy download with the plugin, against one without it. Two clients of one box; the file has 100 kB.
+// A healthy download with the plugin, against one without it. Two clients of one box; the file
+// has 100 kB.
 func BenchmarkHealthyDownload(b *testing.B) {
 	with := newRig(b, nil)
 	with.box.RecordAsked(false)
@@ -126,8 +127,9 @@ var okResponse = &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}
 
 func (constant) RoundTrip(*http.Request) (*http.Response, error) { return okResponse, nil }
 
-// An expired download that the plugin heals, against the flow that whatsmeow's documentation describes (the comment on
-// SendMediaRetryReceipt), written by hand with whatsmeow's own functions. The phone answers both at once.
+// An expired download that the plugin heals, against the flow that whatsmeow's documentation
+// describes (the comment on SendMediaRetryReceipt), written by hand with whatsmeow's own functions.
+// The phone answers both at once.
 func BenchmarkHeal(b *testing.B) {
 	box, err := wabox.New()
 	if err != nil {
@@ -157,7 +159,8 @@ func BenchmarkHeal(b *testing.B) {
 	c.report(b)
 }
 
-// A benchBot is a bot with the plugin, or one that does by hand what whatsmeow's documentation says.
+// A benchBot is a bot with the plugin, or one that does by hand what whatsmeow's documentation
+// says.
 type benchBot struct {
 	account  *wabox.Account
 	client   *whatsmeow.Client
@@ -223,7 +226,8 @@ func (bot *benchBot) downloadByHand(ctx context.Context, img *waE2E.ImageMessage
 	return bot.client.Download(ctx, img)
 }
 
-// What the event handler adds to a message, on whatsmeow's handler queue: a text, a text that quotes another, and a picture.
+// What the event handler adds to a message, on whatsmeow's handler queue: a text, a text that
+// quotes another, and a picture.
 func BenchmarkEventHandler(b *testing.B) {
 	r := newUnregisteredRig(b)
 	plain := r.phone.NewClient(nil)
@@ -266,7 +270,8 @@ func BenchmarkEventHandler(b *testing.B) {
 	}
 }
 
-// A history sync of 100,000 media messages, against what whatsmeow itself takes to parse them for a bot.
+// A history sync of 100,000 media messages, against what whatsmeow itself takes to parse them
+// for a bot.
 func BenchmarkHistorySync(b *testing.B) {
 	r := newUnregisteredRig(b)
 	r.register(&reupload.Options{Index: reupload.NewMemoryIndex(200_000)})
@@ -294,8 +299,8 @@ func BenchmarkHistorySync(b *testing.B) {
 	b.ReportMetric(n, "messages")
 }
 
-// Sealing a request and opening its answer, against whatsmeow. Its sealing half is not exported, so that the comparison is
-// with opening twice, which derives the key and runs the cipher as often.
+// Sealing a request and opening its answer, against whatsmeow. Its sealing half is not exported, so
+// that the comparison is with opening twice, which derives the key and runs the cipher as often.
 func BenchmarkSealAndOpen(b *testing.B) {
 	const id = "3EB0A0B7F3F79DC2E7223227"
 	key, iv := bytes.Repeat([]byte{7}, 32), bytes.Repeat([]byte{9}, 12)

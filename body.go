@@ -17,7 +17,8 @@ const (
 	peekPatience = time.Second
 )
 
-// peek returns the first bytes of a failed response's body and puts them back in front. A body that does not come is closed.
+// peek returns the first bytes of a failed response's body and puts them back in front. A body that
+// does not come is closed.
 func peek(resp *http.Response) []byte {
 	body := &onceBody{ReadCloser: resp.Body}
 	timer := time.AfterFunc(peekPatience, func() { body.Close() })
@@ -75,8 +76,8 @@ func (b *timedBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// A verifiedBody watches what comes from a new path. whatsmeow refuses a file with another hash, but would be led to the same
-// path the next time.
+// A verifiedBody watches what comes from a new path. whatsmeow refuses a file with another hash,
+// but would be led to the same path the next time.
 type verifiedBody struct {
 	io.ReadCloser
 	hash  hash.Hash

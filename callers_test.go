@@ -184,7 +184,8 @@ func TestPatience(t *testing.T) {
 	})
 }
 
-// Somebody waits for a file that the backfill asks for: it goes before all others, and not for longer than Timeout.
+// Somebody waits for a file that the backfill asks for: it goes before all others, and not for
+// longer than Timeout.
 func TestLiveCallerJoinsBackfill(t *testing.T) {
 	slowly := func(e Entry) question {
 		q := asking(e)
@@ -265,7 +266,8 @@ func TestTimeInTheQueueIsNotThePhones(t *testing.T) {
 	})
 }
 
-// Of the files under one message id, one is asked for at a time: nothing but the id says which one an ack or an error is for.
+// Of the files under one message id, one is asked for at a time: nothing but the id says which one
+// an ack or an error is for.
 func TestOneRequestPerMessageID(t *testing.T) {
 	for name, end := range map[string]func(s *stage, first Entry){
 		"answer":  func(s *stage, first Entry) { s.finds(first, "/first") },

@@ -25,8 +25,8 @@ func (r *rig) goesOffline() {
 	next[*events.Disconnected](r)
 }
 
-// acknowledges is a phone behaviour: the request is acknowledged, and never answered. After the ack comes a notification that
-// tells when the client has it: see waitAcknowledged.
+// acknowledges is a phone behaviour: the request is acknowledged, and never answered. After the ack
+// comes a notification that tells when the client has it: see waitAcknowledged.
 func acknowledges(wabox.Request) []wabox.Answer {
 	code := "0"
 	return []wabox.Answer{{ErrorCode: &code, Edit: func(n *waBinary.Node) {
@@ -412,7 +412,8 @@ func TestLateAnswer(t *testing.T) {
 	}
 }
 
-// The answer to a request of a process that has ended finds its message all the same, if the index has been kept.
+// The answer to a request of a process that has ended finds its message all the same, if the index
+// has been kept.
 func TestLateAnswerToAnEarlierPlugin(t *testing.T) {
 	t.Parallel()
 	heard := make(told, 10)

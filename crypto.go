@@ -26,19 +26,21 @@ const (
 
 	stanzaIDField = 1 // of waMmsRetry.ServerErrorReceipt
 
-	// retryKeyInfo separates this key from the ones that encrypt the file itself (WAWebMmsRetry; whatsmeow, mediaretry.go).
+	// retryKeyInfo separates this key from the ones that encrypt the file itself
+	// (WAWebMmsRetry; whatsmeow, mediaretry.go).
 	retryKeyInfo = "WhatsApp Media Retry Notification"
 )
 
 var errUndecryptable = errors.New("message authentication failed: the phone used another media key or message id")
 
-// An envelope is what the <encrypt> element carries: ciphertext with tag (enc_p) and nonce (enc_iv).
+// An envelope is what the <encrypt> element carries: ciphertext with tag (enc_p) and nonce
+// (enc_iv).
 type envelope struct {
 	ciphertext, iv []byte
 }
 
-// A retryCipher seals requests and opens answers about one file. Both directions use AES-256-GCM under a key derived from
-// the media key, with the bytes of the message id as additional data.
+// A retryCipher seals requests and opens answers about one file. Both directions use AES-256-GCM
+// under a key derived from the media key, with the bytes of the message id as additional data.
 type retryCipher struct {
 	aead cipher.AEAD
 }
@@ -60,8 +62,8 @@ func newRetryCipher(mediaKey []byte) (retryCipher, error) {
 	return retryCipher{aead}, err
 }
 
-// sealRequest encrypts the request for a message under a fresh random nonce. Its plaintext is a waMmsRetry.ServerErrorReceipt,
-// whose one field is the message id.
+// sealRequest encrypts the request for a message under a fresh random nonce. Its plaintext is a
+// waMmsRetry.ServerErrorReceipt, whose one field is the message id.
 func (c retryCipher) sealRequest(id types.MessageID) envelope {
 	plaintext := make([]byte, 0, 8+len(id))
 	plaintext = protowire.AppendTag(plaintext, stanzaIDField, protowire.BytesType)
@@ -77,8 +79,9 @@ func (c retryCipher) seal(id types.MessageID, plaintext, nonce []byte) envelope 
 	return envelope{ciphertext: buf[len(nonce):], iv: buf[:len(nonce):len(nonce)]}
 }
 
-// openAnswer decrypts the answer about a message. The error is errUndecryptable, perhaps wrapped, when the envelope is
-// not authentic under this key and id, and wraps ErrInvalidAnswer when it is but does not hold what it should.
+// openAnswer decrypts the answer about a message. The error is errUndecryptable, perhaps wrapped,
+// when the envelope is not authentic under this key and id, and wraps ErrInvalidAnswer when it is
+// but does not hold what it should.
 func (c retryCipher) openAnswer(id types.MessageID, env envelope) (*waMmsRetry.MediaRetryNotification, error) {
 	if len(env.iv) != retryIVSize {
 		return nil, fmt.Errorf("%w (the nonce has %d bytes, want %d)", errUndecryptable, len(env.iv), retryIVSize)

@@ -11,9 +11,10 @@ import (
 	"go.mau.fi/whatsmeow/types"
 )
 
-// A driver flies one flight: it turns nodes, timers and what whatsmeow does into events, and does what the flight says. It has no
-// goroutine of its own. Whoever brings an event takes the step, under the driver's lock, and does what follows from it without; an
-// answer reaches its callers straight from the goroutine that has read it.
+// A driver flies one flight: it turns nodes, timers and what whatsmeow does into events, and does
+// what the flight says. It has no goroutine of its own. Whoever brings an event takes the step,
+// under the driver's lock, and does what follows from it without; an answer reaches its callers
+// straight from the goroutine that has read it.
 type driver struct {
 	pending *pending
 	entry   Entry
@@ -49,7 +50,8 @@ func newDriver(p *pending, q question, c retryCipher) *driver {
 	return d
 }
 
-// hurry makes sure that a live caller does not wait as backfill does, which has all the time there is.
+// hurry makes sure that a live caller does not wait as backfill does, which has all the
+// time there is.
 func (d *driver) hurry() {
 	d.mu.Lock()
 	if d.flight.phase == queued && !d.hurries {
@@ -78,8 +80,8 @@ func (d *driver) placed(err error) {
 	}
 }
 
-// happen tells the flight what has happened, and does what it says. It reports whether the flight had not ended before. It never
-// blocks.
+// happen tells the flight what has happened, and does what it says. It reports whether the flight
+// had not ended before. It never blocks.
 func (d *driver) happen(e event) bool {
 	d.mu.Lock()
 	return d.step(e)
@@ -118,7 +120,8 @@ func (d *driver) step(e event) bool {
 	return before != ended
 }
 
-// watchPause is how often it is seen whether whatsmeow still means to reconnect: nobody is told when the bot disconnects.
+// watchPause is how often it is seen whether whatsmeow still means to reconnect: nobody is told
+// when the bot disconnects.
 const watchPause = 250 * time.Millisecond
 
 // setAlarms starts and stops the timers. It needs d.mu.
@@ -179,7 +182,8 @@ func (d *driver) lost() event {
 	return event{what: down, err: whatsmeow.ErrNotConnected}
 }
 
-// lookAround sees while the flight is offline whether that may change. A login may have been missed, and nobody tells of an end.
+// lookAround sees while the flight is offline whether that may change. A login may have been
+// missed, and nobody tells of an end.
 func (d *driver) lookAround() {
 	switch e := d.lost(); {
 	case e.what != gone:
@@ -194,8 +198,9 @@ func (d *driver) lookAround() {
 	}
 }
 
-// send writes one form of the request to the socket, and watches what becomes of that. It has a goroutine of its own, because
-// whatsmeow can hold it up: in a query for the group, and while it dials.
+// send writes one form of the request to the socket, and watches what becomes of that. It has
+// a goroutine of its own, because whatsmeow can hold it up: in a query for the group, and
+// while it dials.
 func (d *driver) send(form int) {
 	defer d.busy.Done()
 	p := d.pending
@@ -225,7 +230,8 @@ func (d *driver) send(form int) {
 	}
 }
 
-// watchAgain watches a wire that the request did not go out on: the one of the next connection, or of the bot's own request.
+// watchAgain watches a wire that the request did not go out on: the one of the next connection, or
+// of the bot's own request.
 func (d *driver) watchAgain(sentByBot bool) {
 	defer d.busy.Done()
 	w := d.pending.sender.watch()
@@ -270,8 +276,9 @@ func (d *driver) nameForms() {
 	}
 }
 
-// noteSent remembers that the phone was asked. If the process ends before there is an answer, the next one knows. An answer can
-// come before the send has returned: then there is nothing to remember any more.
+// noteSent remembers that the phone was asked. If the process ends before there is an answer, the
+// next one knows. An answer can come before the send has returned: then there is nothing to
+// remember any more.
 func (d *driver) noteSent() {
 	p, e := d.pending, d.entry
 	p.mu.Lock()
@@ -284,7 +291,8 @@ func (d *driver) noteSent() {
 	p.store(e)
 }
 
-// land ends the flight: it tells the callers and lets the next one go, and then keeps what was found out.
+// land ends the flight: it tells the callers and lets the next one go, and then keeps what
+// was found out.
 func (d *driver) land(r reading) {
 	p := d.pending
 	d.cancel()

@@ -306,7 +306,8 @@ func TestAskedByTheBot(t *testing.T) {
 	})
 }
 
-// An answer can come before the send returns that it is the answer to. How the request ended stands then.
+// An answer can come before the send returns that it is the answer to. How the request
+// ended stands then.
 func TestAnswerComesBeforeSendReturns(t *testing.T) {
 	onStage(t, func(s *stage) {
 		q := asking(file(1))

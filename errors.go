@@ -10,53 +10,63 @@ import (
 
 // The phone's answers. [Result.Err] returns one of them, perhaps wrapped.
 var (
-	// ErrNotFound means that the phone has lost the file too. It is final until the file is restored on the phone.
+	// ErrNotFound means that the phone has lost the file too. It is final until the file is
+	// restored on the phone.
 	ErrNotFound = errors.New("reupload: the phone no longer has the file; only its sender can bring it back")
-	// ErrGeneral means that the phone failed for a reason that it does not tell. Asking again later may help.
+	// ErrGeneral means that the phone failed for a reason that it does not tell. Asking again
+	// later may help.
 	ErrGeneral = errors.New("reupload: the phone could not upload the file again; try again later")
-	// ErrDecryption means that phone and bot do not agree on the media key: either the phone could not read the request,
-	// or its answer could not be read here. It is final, unless the phone has said so unsealed: then it is asked again after
-	// Options.SilencePause. Messages from before an account's LID migration are known for it.
+	// ErrDecryption means that phone and bot do not agree on the media key: either the phone could
+	// not read the request, or its answer could not be read here. It is final, unless the phone has
+	// said so unsealed: then it is asked again after Options.SilencePause. Messages from before an
+	// account's LID migration are known for it.
 	ErrDecryption = errors.New("reupload: phone and bot disagree about the media key; the file cannot be requested")
 )
 
 // Why there is no answer.
 var (
-	// ErrTimeout means that the phone did not answer in Options.Timeout, or not while an event handler could wait for it. It
-	// is probably offline; an error that is also whatsmeow.ErrNotConnected means that the bot was. A late answer is used all
-	// the same: the next download finds it.
+	// ErrTimeout means that the phone did not answer in Options.Timeout, or not while an event
+	// handler could wait for it. It is probably offline; an error that is also
+	// whatsmeow.ErrNotConnected means that the bot was. A late answer is used all the same: the
+	// next download finds it.
 	ErrTimeout = errors.New("reupload: the phone did not answer in time; try again later, a late answer is used")
-	// ErrPhoneSilent means that the phone has not answered anything for a while, so that it was not asked for this. It wraps
-	// ErrTimeout. The plugin tries once a minute whether the phone is back.
+	// ErrPhoneSilent means that the phone has not answered anything for a while, so that it
+	// was not asked for this. It wraps ErrTimeout. The plugin tries once a minute whether the
+	// phone is back.
 	ErrPhoneSilent = fmt.Errorf("reupload: the phone is silent, so that it was not asked; try again in a few minutes: %w", ErrTimeout)
-	// ErrBusy means that Options.MaxInFlight requests were waiting for the phone all the time, so that this one was not sent.
+	// ErrBusy means that Options.MaxInFlight requests were waiting for the phone all the time, so
+	// that this one was not sent.
 	ErrBusy = errors.New("reupload: too many requests wait for the phone, so that this one was not sent; download again later")
 	// ErrNotAsked means that the phone was not asked because of [WithoutAsking].
 	ErrNotAsked = errors.New("reupload: the phone was not asked, as WithoutAsking says")
-	// ErrNewsletter means that the media is from a newsletter. Such media has no media key, so that the phone cannot be
-	// asked for it. Nothing was sent.
+	// ErrNewsletter means that the media is from a newsletter. Such media has no media key, so that
+	// the phone cannot be asked for it. Nothing was sent.
 	ErrNewsletter = errors.New("reupload: newsletter media has no media key and cannot be requested")
 	// ErrInvalidRequest wraps what is wrong with a [Request]. Nothing was sent.
 	ErrInvalidRequest = errors.New("reupload: invalid request")
 	// ErrRejected means that the server refused the receipt, so that the phone never saw it.
 	ErrRejected = errors.New("reupload: the server refused the request; check its chat and participant")
-	// ErrInvalidAnswer means that the answer was authentic and yet makes no sense: it names another message, or reports
-	// success without a path that can be used, or with one under which there is nothing, or another file.
+	// ErrInvalidAnswer means that the answer was authentic and yet makes no sense: it names another
+	// message, or reports success without a path that can be used, or with one under which there is
+	// nothing, or another file.
 	ErrInvalidAnswer = errors.New("reupload: the phone's answer makes no sense; try again later")
-	// ErrUnknownMessage means that a download failed whose file belongs to no message that the index knows.
-	// Use [WithMessage], [Plugin.Download], [Plugin.Remember] or Options.Lookup to name the message.
+	// ErrUnknownMessage means that a download failed whose file belongs to no message that the
+	// index knows. Use [WithMessage], [Plugin.Download], [Plugin.Remember] or Options.Lookup to
+	// name the message.
 	ErrUnknownMessage = errors.New("reupload: no message is known for this file; name it with WithMessage or Options.Lookup")
-	// ErrStrippedPath means that the direct path of a download has lost its query, without which the CDN gives nothing out
-	// (the parameters oh and oe). The bot must store direct paths whole. It wraps why the file could not be had otherwise.
+	// ErrStrippedPath means that the direct path of a download has lost its query, without which
+	// the CDN gives nothing out (the parameters oh and oe). The bot must store direct paths whole.
+	// It wraps why the file could not be had otherwise.
 	ErrStrippedPath = errors.New("reupload: the direct path has lost its query (oh, oe); store it whole")
-	// ErrForbidden means that the CDN has refused a URL for another reason than its age. The phone was not asked, since a new
-	// upload would not help against what is wrong.
+	// ErrForbidden means that the CDN has refused a URL for another reason than its age. The phone
+	// was not asked, since a new upload would not help against what is wrong.
 	ErrForbidden = errors.New("reupload: the CDN refused the URL, and not for its age; the phone was not asked, as that would not help")
-	// ErrHandlerBlocked means that the call was made inside an event handler while the answer can only arrive after that
-	// handler has returned. The request is on its way, and the next download finds its answer. Call Register before
-	// Connect, or download in a goroutine.
+	// ErrHandlerBlocked means that the call was made inside an event handler while the answer can
+	// only arrive after that handler has returned. The request is on its way, and the next download
+	// finds its answer. Call Register before Connect, or download in a goroutine.
 	ErrHandlerBlocked = errors.New("reupload: the answer cannot arrive while this event handler runs; the request was sent, download again after it has returned")
-	// ErrReplayFailed wraps why the download from the new path failed. The path is remembered: download again.
+	// ErrReplayFailed wraps why the download from the new path failed. The path is
+	// remembered: download again.
 	ErrReplayFailed = errors.New("reupload: the file is there again, but its download failed; download again")
 	// ErrAlreadyRegistered means that the client has a plugin already.
 	ErrAlreadyRegistered = errors.New("reupload: already registered on this client; use the first Plugin or Close it")
@@ -95,8 +105,9 @@ var labels = [...]struct {
 // unlabelled is the label of every other cause.
 const unlabelled = "other"
 
-// Label returns a short name of a cause, for metrics, logs and HTTP: "not_found", "timeout", "phone_silent" and so on. It is ""
-// for nil and "other" for an error that this package does not know.
+// Label returns a short name of a cause, for metrics, logs and HTTP: "not_found",
+// "timeout", "phone_silent" and so on. It is "" for nil and "other" for an error that this
+// package does not know.
 func Label(cause error) string {
 	if cause == nil {
 		return ""

@@ -51,7 +51,8 @@ func judge(a answer, c retryCipher) (Result, error) {
 	return r.result, r.err
 }
 
-// ReadNode parses a node as the tap does, and judges the answer in it. It is not ok if it is no answer.
+// ReadNode parses a node as the tap does, and judges the answer in it. It is not ok if it
+// is no answer.
 func ReadNode(mediaKey []byte, node *waBinary.Node) (r Result, ok bool, err error) {
 	a, ok := parseAnswer(node)
 	if !ok {
@@ -103,7 +104,8 @@ func MediaOf(info *types.MessageInfo, msg *waE2E.Message, own ...types.JID) []En
 	return walker{isOwn: isOwn}.mediaOf(info, msg)
 }
 
-// SealAndOpen does what one request costs: derive the key, seal the request, open and judge the answer.
+// SealAndOpen does what one request costs: derive the key, seal the request, open and
+// judge the answer.
 func SealAndOpen(mediaKey []byte, id types.MessageID, ciphertext, iv []byte) error {
 	c, err := newRetryCipher(mediaKey)
 	if err != nil {

@@ -192,7 +192,8 @@ func TestNoConnectionAtAll(t *testing.T) {
 	})
 }
 
-// A send can hang, while whatsmeow dials or asks for the group. The flight ends in time all the same.
+// A send can hang, while whatsmeow dials or asks for the group. The flight ends in time
+// all the same.
 func TestSendThatHangs(t *testing.T) {
 	hang := func(ctx context.Context) error { time.Sleep(time.Hour); return ctx.Err() }
 	t.Run("while it is written", func(t *testing.T) {

@@ -8,9 +8,10 @@ import (
 	"go.mau.fi/whatsmeow"
 )
 
-// A flight is the life of one request, and nothing else: it has no clock, lock, channel or client. Its driver tells it what
-// happens, one event at a time, and does what it says. The message can have several forms, which are ways to name it on the
-// wire (see address); "next" is to send the next one if there is any.
+// A flight is the life of one request, and nothing else: it has no clock, lock, channel or client.
+// Its driver tells it what happens, one event at a time, and does what it says. The message can
+// have several forms, which are ways to name it on the wire (see address); "next" is to send the
+// next one if there is any.
 //
 //	what happens  | queued       | sent          | acked         | offline        | held          |
 //	--------------+--------------+---------------+---------------+----------------+---------------+
@@ -30,14 +31,16 @@ import (
 //	abandoned     | end          |               |               |                |               |
 //	aborted       | end          | end           | end           | end            | end           |
 //
-// An answer ends the flight if it brings a path, or says something that another form would not change. Any other, and a refusal,
-// settles one form: the next one goes out, and the flight ends when all forms that were sent are settled, or with formDue or the
-// deadline. The first of several answers stands: the likeliest form goes first.
+// An answer ends the flight if it brings a path, or says something that another form would not
+// change. Any other, and a refusal, settles one form: the next one goes out, and the flight ends
+// when all forms that were sent are settled, or with formDue or the deadline. The first of several
+// answers stands: the likeliest form goes first.
 //
 // (*) or no network, if it was not even written to the socket.
 //
-// Silence while the connection is up is the phone's; while it is down, it is not. (A form that was not acknowledged says nothing of
-// whether it is the right one, so that formDue counts from the ack.)
+// Silence while the connection is up is the phone's; while it is down, it is not. (A form
+// that was not acknowledged says nothing of whether it is the right one, so that formDue
+// counts from the ack.)
 type flight struct {
 	phase phase
 	forms int  // how many there are; 0 until the first is sent
@@ -101,11 +104,12 @@ type actions struct {
 }
 
 const (
-	// resendPause is how long after a login the server has time to deliver an answer that it held, before the receipt is sent
-	// again: the phone would upload the file once more.
+	// resendPause is how long after a login the server has time to deliver an answer that it held,
+	// before the receipt is sent again: the phone would upload the file once more.
 	resendPause = 500 * time.Millisecond
-	// formPause is how long a form that was acknowledged has to be answered before the next one is tried. A phone that cannot
-	// match a request stays silent; one that can answers in a second or two.
+	// formPause is how long a form that was acknowledged has to be answered before the next one
+	// is tried. A phone that cannot match a request stays silent; one that can answers in a
+	// second or two.
 	formPause = 8 * time.Second
 )
 
@@ -273,8 +277,8 @@ type reading struct {
 
 func (r reading) bringsPath() bool { return r.err == nil && r.result.DirectPath != "" }
 
-// dependsOnForm reports whether the phone may have answered so because it did not recognise the message by the form in which
-// it was named.
+// dependsOnForm reports whether the phone may have answered so because it did not recognise the
+// message by the form in which it was named.
 func (r reading) dependsOnForm() bool {
 	return r.err == nil && r.result.DirectPath == "" &&
 		(r.result.Status == StatusNotFound || r.result.Status == StatusDecryptionError)

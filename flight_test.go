@@ -9,7 +9,8 @@ import (
 	"go.mau.fi/whatsmeow"
 )
 
-// This file and the other tests of pure or timed parts are inside the package: they run without a client, in microseconds.
+// This file and the other tests of pure or timed parts are inside the package: they run without a
+// client, in microseconds.
 
 var errAborted = errors.New("aborted")
 
@@ -45,7 +46,8 @@ func describeEvents(events []event) string {
 	return b.String()
 }
 
-// TestFlightOverAllSequences flies every sequence of events up to a length, and checks what must hold for each.
+// TestFlightOverAllSequences flies every sequence of events up to a length, and checks what must
+// hold for each.
 func TestFlightOverAllSequences(t *testing.T) {
 	t.Parallel()
 	length := 6

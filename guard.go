@@ -11,14 +11,16 @@ import (
 	waLog "go.mau.fi/whatsmeow/util/log"
 )
 
-// How long the plugin waits for its index: in whatsmeow's handler queue or in front of a download, where a database that is
-// locked or gone must not hold up the bot. An index that has just failed gets less.
+// How long the plugin waits for its index: in whatsmeow's handler queue or in front of a
+// download, where a database that is locked or gone must not hold up the bot. An index that has
+// just failed gets less.
 const (
 	indexTimeout        = 2 * time.Second
 	failingIndexTimeout = 100 * time.Millisecond
 )
 
-// A guardedIndex is an index that may fail: the plugin works on as if it were empty, and says so once.
+// A guardedIndex is an index that may fail: the plugin works on as if it were empty, and
+// says so once.
 type guardedIndex struct {
 	index   Index
 	account func() types.JID
@@ -30,8 +32,9 @@ func (g *guardedIndex) put(ctx context.Context, entries []Entry) {
 	_ = g.putFor(ctx, g.timeout(), entries) // it is in the log
 }
 
-// historyBatch is how many entries of a history sync are given to the index at once, and historyTimeout how long that may take.
-// Nobody waits for it, so that an index can take pauses in which others get at its database.
+// historyBatch is how many entries of a history sync are given to the index at once, and
+// historyTimeout how long that may take. Nobody waits for it, so that an index can take pauses in
+// which others get at its database.
 const (
 	historyBatch   = 1000
 	historyTimeout = 30 * time.Second
@@ -95,7 +98,8 @@ func (g *guardedIndex) do(ctx context.Context, timeout time.Duration, call func(
 	return err
 }
 
-// contained makes an error of a panic, such as one of a database driver: it is no reason for the bot to end.
+// contained makes an error of a panic, such as one of a database driver: it is no reason for the
+// bot to end.
 func contained(call func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -105,7 +109,8 @@ func contained(call func() error) (err error) {
 	return call()
 }
 
-// within returns what call returns, or the context's error if it does not return in time: then it ends in the background.
+// within returns what call returns, or the context's error if it does not return in time: then it
+// ends in the background.
 func within[T any](ctx context.Context, timeout time.Duration, call func(context.Context) (T, error)) (T, error) {
 	type outcome struct {
 		value T

@@ -39,7 +39,8 @@ func (p *Plugin) handle(rawEvt any) (goesOn bool) {
 	return true
 }
 
-// tapped sees each node when the socket delivers it, on the goroutine that reads the socket. It never blocks.
+// tapped sees each node when the socket delivers it, on the goroutine that reads the socket.
+// It never blocks.
 func (p *Plugin) tapped(node *waBinary.Node) {
 	defer p.contain("the tap")
 	p.media.notice(false)
@@ -72,7 +73,8 @@ func (p *Plugin) loggedOut() {
 	p.pending.tell(event{what: aborted, err: whatsmeow.ErrNotLoggedIn})
 }
 
-// isLogout reports whether a <stream:error> or <failure> unlinks the device, as whatsmeow decides it.
+// isLogout reports whether a <stream:error> or <failure> unlinks the device, as
+// whatsmeow decides it.
 func isLogout(node *waBinary.Node) bool {
 	if node.Tag == "failure" {
 		return events.ConnectFailureReason(node.AttrGetter().OptionalInt("reason")).IsLoggedOut()
@@ -87,8 +89,8 @@ func (p *Plugin) contain(where string) {
 	}
 }
 
-// answered takes an answer to whoever waits for it. One that nobody waits for is late, and is used all the same. One that comes
-// twice, after a break, does no harm.
+// answered takes an answer to whoever waits for it. One that nobody waits for is late, and is used
+// all the same. One that comes twice, after a break, does no harm.
 func (p *Plugin) answered(a answer) {
 	if p.ledger.wasTaken(a) {
 		p.log.Debugf("Ignoring an answer for %q that has come before", a.id)
@@ -108,8 +110,8 @@ func (p *Plugin) answered(a answer) {
 	}
 }
 
-// answeredLate opens an answer with what the index knows of its message. If that cannot open it either, it is for the flight that
-// waited when it came.
+// answeredLate opens an answer with what the index knows of its message. If that cannot open it
+// either, it is for the flight that waited when it came.
 func (p *Plugin) answeredLate(a answer, waiting *driver) {
 	p.lateAnswers.Lock() // one after the other, so that the last one stands
 	defer p.lateAnswers.Unlock()
@@ -150,11 +152,12 @@ func (p *Plugin) remember(ctx context.Context, info *types.MessageInfo, msg *waE
 	}
 }
 
-// patientFailures is how many batches of a history sync may fail before the rest is given up: the bot's own handlers wait behind us.
+// patientFailures is how many batches of a history sync may fail before the rest is given up: the
+// bot's own handlers wait behind us.
 const patientFailures = 2
 
-// rememberHistory remembers the media of all conversations in a history sync. It runs on the goroutine that whatsmeow has for
-// history syncs, not on its handler queue.
+// rememberHistory remembers the media of all conversations in a history sync. It runs on the
+// goroutine that whatsmeow has for history syncs, not on its handler queue.
 func (p *Plugin) rememberHistory(ctx context.Context, data *waHistorySync.HistorySync) error {
 	var batch []Entry
 	var failures int

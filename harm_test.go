@@ -26,12 +26,14 @@ import (
 	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
-// Tests that a stranger does not steer other people's files, and that no bot is worse off with the plugin than without.
+// Tests that a stranger does not steer other people's files, and that no bot is worse off with the
+// plugin than without.
 
 // silent is a phone that the server hands every request to, and that answers none.
 func silent(wabox.Request) []wabox.Answer { return []wabox.Answer{{None: true}} }
 
-// A stranger sends a picture with the path of somebody else's file, which lives, and the hashes and the key of a file that was healed.
+// A stranger sends a picture with the path of somebody else's file, which lives, and the hashes and
+// the key of a file that was healed.
 func TestStrangerCannotMoveALivingFile(t *testing.T) {
 	t.Parallel()
 	for _, hashIgnored := range []bool{false, true} {
@@ -67,7 +69,8 @@ func TestStrangerCannotMoveALivingFile(t *testing.T) {
 	}
 }
 
-// A forged message makes other bytes come from a good new path. That says nothing of the path for the file that it is of.
+// A forged message makes other bytes come from a good new path. That says nothing of the path for
+// the file that it is of.
 func TestForgedHashDoesNotSpoilANewPath(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -85,7 +88,8 @@ func TestForgedHashDoesNotSpoilANewPath(t *testing.T) {
 	r.asked(asked)
 }
 
-// The path that a file has moved to goes, and the old one comes back: the bot gets what it would get without the plugin.
+// The path that a file has moved to goes, and the old one comes back: the bot gets what it would
+// get without the plugin.
 func TestOldPathIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -107,7 +111,8 @@ func TestOldPathIsTriedAgain(t *testing.T) {
 	r.asked(1)
 }
 
-// An error about the same message id in another chat is not about the request that waits, and the one about it counts.
+// An error about the same message id in another chat is not about the request that waits, and the
+// one about it counts.
 func TestErrorOfAnotherChatIsNotTaken(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -124,7 +129,8 @@ func TestErrorOfAnotherChatIsNotTaken(t *testing.T) {
 	r.asked(1)
 }
 
-// Two files of one message are asked for one after the other, and the error about the first says nothing of the second.
+// Two files of one message are asked for one after the other, and the error about the first says
+// nothing of the second.
 func TestErrorOfAnotherFileIsNotTaken(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -144,7 +150,8 @@ func TestErrorOfAnotherFileIsNotTaken(t *testing.T) {
 	}
 }
 
-// A late error under a message id is nobody's: two files were asked for, and it does not say which it is about.
+// A late error under a message id is nobody's: two files were asked for, and it does not say which
+// it is about.
 func TestLateErrorIsNobodys(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, &reupload.Options{Timeout: 2 * time.Second, SilencePause: -1})
@@ -509,7 +516,8 @@ func TestNestedDispatchAfterCloseInsideHandler(t *testing.T) {
 	until(t, "our handler is gone", func() bool { return reupload.HandlerCount(r.client) == 2 })
 }
 
-// A proxy or media client that is set while connected is wrapped before the next download that an event leads to.
+// A proxy or media client that is set while connected is wrapped before the next download that an
+// event leads to.
 func TestProxyThatIsSetWhileConnected(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -546,7 +554,8 @@ func TestProxyThatIsSetWhileConnected(t *testing.T) {
 	}
 }
 
-// What the bot has set of Options.HTTPClient stays when it sets a proxy, and what the client had before comes back with that proxy.
+// What the bot has set of Options.HTTPClient stays when it sets a proxy, and what the client had
+// before comes back with that proxy.
 func TestProxyAfterAnHTTPClientOfOnesOwn(t *testing.T) {
 	t.Parallel()
 	const timeout = time.Minute

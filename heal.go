@@ -10,11 +10,13 @@ import (
 	"time"
 )
 
-// asksPerDownload is for how many messages the phone is asked for one download at the most. Anybody can send a file once more.
+// asksPerDownload is for how many messages the phone is asked for one download at the most. Anybody
+// can send a file once more.
 const asksPerDownload = 4
 
-// heal gets a file that has expired: from a path that is known already, or else by asking the phone for one message after
-// the other that the file was in. The error is the cause that [Cause] reports.
+// heal gets a file that has expired: from a path that is known already, or else by asking
+// the phone for one message after the other that the file was in. The error is the cause
+// that [Cause] reports.
 func (t *transport) heal(req *http.Request, file download) (*http.Response, error) {
 	h := healing{transport: t, plugin: t.plugin, req: req, file: file, began: time.Now()}
 	resp, cause := h.run()
@@ -67,8 +69,8 @@ func (h *healing) run() (*http.Response, error) {
 	return nil, cause
 }
 
-// fromKnownPaths downloads the file from where the phone has said before that it is. The error is one that asking for a new path would
-// not help against.
+// fromKnownPaths downloads the file from where the phone has said before that it is. The error is
+// one that asking for a new path would not help against.
 func (h *healing) fromKnownPaths(candidates []candidate) (*http.Response, error) {
 	tried := map[string]bool{"": true, h.file.path.String(): true}
 	for _, c := range candidates {
@@ -122,7 +124,8 @@ func (h *healing) healed(c candidate, path string) {
 
 var errOtherFile = fmt.Errorf("%w: another file is under the new path", ErrInvalidAnswer)
 
-// isAboutMessage reports whether the phone or the server has answered, so that another message may fare better.
+// isAboutMessage reports whether the phone or the server has answered, so that another message
+// may fare better.
 func isAboutMessage(cause error) bool {
 	for _, answer := range [...]error{ErrNotFound, ErrDecryption, ErrGeneral, ErrRejected, ErrInvalidAnswer} {
 		if errors.Is(cause, answer) {
@@ -143,8 +146,9 @@ type candidate struct {
 	key   identity
 }
 
-// messagesOf returns the messages that a file was in, the likeliest first: the one that the caller names, those that the index
-// knows, or else those that Options.Lookup does. If there is none, the error tells why.
+// messagesOf returns the messages that a file was in, the likeliest first: the one that the caller
+// names, those that the index knows, or else those that Options.Lookup does. If there is none, the
+// error tells why.
 func (p *Plugin) messagesOf(ctx context.Context, file download) ([]candidate, error) {
 	hash := file.fileEncSHA256()
 	var found []Entry
@@ -178,8 +182,8 @@ func (p *Plugin) messagesOf(ctx context.Context, file download) ([]candidate, er
 	return p.candidates(ctx, found), cause
 }
 
-// complete returns a request with the server of its participant, if it lacks that and the index knows the message. Else the phone
-// could be asked for one message by two names.
+// complete returns a request with the server of its participant, if it lacks that and the index
+// knows the message. Else the phone could be asked for one message by two names.
 func (p *Plugin) complete(ctx context.Context, req Request) Request {
 	if req.Participant.User == "" || req.Participant.Server != "" {
 		return req
@@ -193,7 +197,8 @@ func (p *Plugin) complete(ctx context.Context, req Request) Request {
 	return req
 }
 
-// candidates returns what there is to know of entries, each message once: it can be known in both of its forms.
+// candidates returns what there is to know of entries, each message once: it can be known in both
+// of its forms.
 func (p *Plugin) candidates(ctx context.Context, entries []Entry) []candidate {
 	ctx, cancel := context.WithTimeout(ctx, indexTimeout) // for all of them
 	defer cancel()
@@ -208,8 +213,8 @@ func (p *Plugin) candidates(ctx context.Context, entries []Entry) []candidate {
 	return all
 }
 
-// keyOf returns the identity of an entry with users named by phone number, where the client knows it. It waits for the client's
-// store for as long as the context lasts.
+// keyOf returns the identity of an entry with users named by phone number, where the client knows
+// it. It waits for the client's store for as long as the context lasts.
 func (p *Plugin) keyOf(ctx context.Context, e *Entry) identity {
 	pn, _ := p.sender.own()
 	key := identityOf(pn, e)
@@ -217,8 +222,8 @@ func (p *Plugin) keyOf(ctx context.Context, e *Entry) identity {
 	return key
 }
 
-// likeliestFirst moves the oldest message behind the newest. The newest is the likeliest to be on the phone still; the oldest is the
-// original, whatever others have sent since.
+// likeliestFirst moves the oldest message behind the newest. The newest is the likeliest to be on
+// the phone still; the oldest is the original, whatever others have sent since.
 func likeliestFirst(newestFirst []Entry) []Entry {
 	for i := len(newestFirst) - 1; i > 1; i-- {
 		if !newestFirst[i].Timestamp.IsZero() {

@@ -31,7 +31,8 @@ func testEntry(i int) reupload.Entry {
 	}
 }
 
-// The memory index with 10,000 and with 1,000,000 files: time of an insertion and a look-up, and heap per file.
+// The memory index with 10,000 and with 1,000,000 files: time of an insertion and a look-up, and
+// heap per file.
 func BenchmarkMemoryIndex(b *testing.B) {
 	account := types.NewJID("15559999", types.DefaultUserServer)
 	for _, n := range []int{10_000, 1_000_000} {

@@ -154,7 +154,8 @@ func TestLookupIsRemembered(t *testing.T) {
 	}
 }
 
-// A sender without a server is completed by what the index knows of the message, if that is the same in all else.
+// A sender without a server is completed by what the index knows of the message, if that is the
+// same in all else.
 func TestSenderIsCompleted(t *testing.T) {
 	t.Parallel()
 	row := file(1).Request
@@ -255,7 +256,8 @@ func TestLoginIsSeenAtOnce(t *testing.T) {
 	}
 }
 
-// A media client that the bot sets is wrapped with the next events, if there is no tap to see nodes.
+// A media client that the bot sets is wrapped with the next events, if there is no tap
+// to see nodes.
 func TestEventsTellOfANewMediaClient(t *testing.T) {
 	t.Parallel()
 	p := newOfflinePlugin(t, nil)

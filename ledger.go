@@ -10,8 +10,8 @@ import (
 	"go.mau.fi/whatsmeow/types"
 )
 
-// An identity tells one file of one message of one account from any other: everything that a stranger could choose alike is
-// in it. The file is zero where only the message is known.
+// An identity tells one file of one message of one account from any other: everything that a
+// stranger could choose alike is in it. The file is zero where only the message is known.
 type identity struct {
 	account, chat, participant types.JID
 	id                         types.MessageID
@@ -40,7 +40,8 @@ type outcome struct {
 	at    time.Time // when, with the monotonic clock; zero while it has not ended
 }
 
-// A ledger is what the process knows of paths and requests. What is worth keeping over a restart is in the index too.
+// A ledger is what the process knows of paths and requests. What is worth keeping over a restart is
+// in the index too.
 type ledger struct {
 	mu       sync.RWMutex
 	moves    *bounded[place, string]              // dead paths and where their files are now
@@ -52,8 +53,8 @@ type ledger struct {
 	named    types.JID                            // the account, if the phone has answered to the likeliest of its names
 }
 
-// A wireUse is what was asked under a message id, and has no answer yet. Nothing else tells which request an answer is for that
-// is not sealed.
+// A wireUse is what was asked under a message id, and has no answer yet. Nothing else tells which
+// request an answer is for that is not sealed.
 type wireUse struct {
 	open  []identity
 	last  identity // whose the last unsealed answer was that was taken,
@@ -120,10 +121,12 @@ func (l *ledger) isWrong(p place) bool {
 	return l.wrong.get(p)
 }
 
-// maxSkew is how far ahead the clock can be that the index has a time from. One that was farther off has noted nothing of use.
+// maxSkew is how far ahead the clock can be that the index has a time from. One that was farther
+// off has noted nothing of use.
 const maxSkew = time.Hour
 
-// recall completes what an index knows of a file with what this process knows. An index can fail, or be slow.
+// recall completes what an index knows of a file with what this process knows. An index can fail,
+// or be slow.
 func (l *ledger) recall(key identity, e *Entry) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -167,8 +170,9 @@ func (l *ledger) sent(key identity, before Asked) Asked {
 	return asked
 }
 
-// settle notes how a request ended. It returns what is known of the file from then on, and reports whether that is worth keeping
-// and whether there is a path that was not known. A late answer does not undo a path.
+// settle notes how a request ended. It returns what is known of the file from then on, and reports
+// whether that is worth keeping and whether there is a path that was not known. A late answer does
+// not undo a path.
 func (l *ledger) settle(key identity, before Entry, r reading, late bool) (asked Asked, keep, isNews bool) {
 	kind, tells := outcomeOf(r)
 	l.mu.Lock()
@@ -201,12 +205,14 @@ func (l *ledger) settle(key identity, before Entry, r reading, late bool) (asked
 	return asked, true, r.bringsPath() && r.result.DirectPath != known
 }
 
-// isOutage reports whether a request has ended because the bot's own connection went before the server had it.
+// isOutage reports whether a request has ended because the bot's own connection went before the
+// server had it.
 func isOutage(err error) bool {
 	return errors.Is(err, whatsmeow.ErrNotConnected) && err != errAway
 }
 
-// stands notes that the phone has named a path, so that it is tried even if it has given other bytes before.
+// stands notes that the phone has named a path, so that it is tried even if it has given
+// other bytes before.
 func (l *ledger) stands(p place) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -229,8 +235,8 @@ func (l *ledger) close(key identity) {
 	l.wires.set(key.id, use)
 }
 
-// claim reports whether an unsealed answer under a message id must be the one to a request: no other one under the id is
-// without an answer, and it is not the answer to another one once more.
+// claim reports whether an unsealed answer under a message id must be the one to a request: no
+// other one under the id is without an answer, and it is not the answer to another one once more.
 func (l *ledger) claim(key identity, stamp string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -244,7 +250,8 @@ func (l *ledger) claim(key identity, stamp string) bool {
 	return true
 }
 
-// take notes that a sealed answer was opened. One that comes again is not the answer to the next request.
+// take notes that a sealed answer was opened. One that comes again is not the answer to
+// the next request.
 func (l *ledger) take(a answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -283,7 +290,8 @@ func (l *ledger) botAsked(id types.MessageID) time.Time {
 	return l.foreign.get(id)
 }
 
-// answersTo notes that the phone has answered to the likeliest name of an account, so that the other need not be tried.
+// answersTo notes that the phone has answered to the likeliest name of an account, so that the
+// other need not be tried.
 func (l *ledger) answersTo(account types.JID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

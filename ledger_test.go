@@ -105,7 +105,8 @@ func TestRecall(t *testing.T) {
 		}
 	}
 
-	// What was asked without knowing the file brings a path, but does not say that the file was asked for.
+	// What was asked without knowing the file brings a path, but does not say that the file
+	// was asked for.
 	l = newLedger()
 	l.settle(key.withoutFile(), Entry{}, found, false)
 	e = file(1)

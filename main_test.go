@@ -280,8 +280,8 @@ func until(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// blobsDeleted waits until whatsmeow has deleted the blobs of n history syncs. It does that in its own time, with the media
-// client that Close puts back.
+// blobsDeleted waits until whatsmeow has deleted the blobs of n history syncs. It does that in its
+// own time, with the media client that Close puts back.
 func (r *rig) blobsDeleted(n int) {
 	r.Helper()
 	until(r, "the blobs are deleted", func() bool {

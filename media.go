@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// maxNesting bounds how deep media is looked for. Real messages wrap it five or six levels deep; quotes can be nested.
+	// maxNesting bounds how deep media is looked for. Real messages wrap it five or six levels
+	// deep; quotes can be nested.
 	maxNesting = 32
 	// filesPerMessage is how many files of one message are remembered. A sticker pack has thirty.
 	filesPerMessage = 64
@@ -29,12 +30,13 @@ type carrier struct {
 	by     *carrier
 }
 
-// A walker finds the files in a message that WhatsApp can be asked for again, wherever they sit: in wrappers such as ephemeral or
-// view-once messages, in the cards of an interactive message, in the message that is quoted.
+// A walker finds the files in a message that WhatsApp can be asked for again, wherever they sit: in
+// wrappers such as ephemeral or view-once messages, in the cards of an interactive message, in the
+// message that is quoted.
 //
-// It walks by reflection, so that a type that a later whatsmeow learns to download is found as well: by that on the generated
-// structs, since protobuf's own takes ten times as long for the hundred fields of a text message, and this runs for each message on
-// whatsmeow's handler queue.
+// It walks by reflection, so that a type that a later whatsmeow learns to download is found as
+// well: by that on the generated structs, since protobuf's own takes ten times as long for the
+// hundred fields of a text message, and this runs for each message on whatsmeow's handler queue.
 type walker struct {
 	isOwn func(types.JID) bool
 	fill  bool // media that could be asked for but for its missing direct path gets a stand-in for one
@@ -66,8 +68,8 @@ func (w *walker) walk(c carrier, v reflect.Value, depth int) {
 		}
 		return
 	case isProtocol:
-		// An edit belongs to the message that it edits. Everything else in here (history-sync blobs, app state, data for
-		// other devices) is no message's media and cannot be asked for.
+		// An edit belongs to the message that it edits. Everything else in here (history-sync
+		// blobs, app state, data for other devices) is no message's media and cannot be asked for.
 		if edit := v.Addr().Interface().(*waE2E.ProtocolMessage); edit.EditedMessage != nil && edit.GetKey().GetID() != "" {
 			c.id = edit.GetKey().GetID()
 			w.walk(c, reflect.ValueOf(edit.EditedMessage).Elem(), depth+1)
@@ -113,8 +115,8 @@ func (w *walker) add(c carrier, media whatsmeow.DownloadableMessage) {
 	w.found = append(w.found, Entry{Request: req, FileEncSHA256: bytes.Clone(media.GetFileEncSHA256()), Timestamp: c.sent})
 }
 
-// resolve says what a quoted message is: it has its own id, chat and sender, and is from this account if its sender is. When it
-// was sent is not known.
+// resolve says what a quoted message is: it has its own id, chat and sender, and is from this
+// account if its sender is. When it was sent is not known.
 func (w *walker) resolve(c carrier) carrier {
 	if c.quote == nil {
 		return c
@@ -145,8 +147,8 @@ func fillPath(media whatsmeow.DownloadableMessage) {
 	}
 }
 
-// canReupload reports whether the media of messages is of this type. Link previews, history-sync blobs and app state are not:
-// no phone answers for them.
+// canReupload reports whether the media of messages is of this type. Link previews, history-sync
+// blobs and app state are not: no phone answers for them.
 func canReupload(t whatsmeow.MediaType) bool {
 	switch t {
 	case "", whatsmeow.MediaHistory, whatsmeow.MediaAppState, whatsmeow.MediaLinkThumbnail:

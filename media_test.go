@@ -61,7 +61,8 @@ func (r route) String() string {
 	return strings.Join(names, ".")
 }
 
-// downloadable tells, in whatsmeow's own words, whether media of a type can be downloaded and belongs to a message.
+// downloadable tells, in whatsmeow's own words, whether media of a type can be downloaded and
+// belongs to a message.
 func downloadable(d protoreflect.MessageDescriptor) bool {
 	mt, err := protoregistry.GlobalTypes.FindMessageByName(d.FullName())
 	if err != nil {
@@ -78,8 +79,8 @@ func downloadable(d protoreflect.MessageDescriptor) bool {
 	return true
 }
 
-// routes walks the descriptors. It passes through each type once, and through Message twice, so that every kind of wrapper
-// is followed by everything that it can wrap.
+// routes walks the descriptors. It passes through each type once, and through Message twice, so
+// that every kind of wrapper is followed by everything that it can wrap.
 func routes(d protoreflect.MessageDescriptor, so route, seen map[protoreflect.FullName]int, found *[]route) {
 	limit := 1
 	if d.FullName() == "WAWebProtobufsE2E.Message" {
@@ -168,8 +169,8 @@ func TestMediaIsFoundWhereverItSits(t *testing.T) {
 	}
 }
 
-// Types of waE2E that have a media key and a path, and which whatsmeow cannot download. If this fails, whatsmeow has a new
-// one: see whether it can be uploaded again.
+// Types of waE2E that have a media key and a path, and which whatsmeow cannot download. If this
+// fails, whatsmeow has a new one: see whether it can be uploaded again.
 func TestMediaThatCannotBeDownloaded(t *testing.T) {
 	t.Parallel()
 	known := []string{

@@ -13,8 +13,8 @@ import (
 
 var errNoMediaClient = errors.New("reupload: this version of whatsmeow hides its media HTTP client; pass the one to use, with its proxy, as Options.HTTPClient")
 
-// A mediaWrap keeps our transport in a client's media HTTP client. The bot can exchange that, with SetMediaHTTPClient, or its
-// transport, with SetProxy, at any time and without telling anyone.
+// A mediaWrap keeps our transport in a client's media HTTP client. The bot can exchange that, with
+// SetMediaHTTPClient, or its transport, with SetProxy, at any time and without telling anyone.
 type mediaWrap struct {
 	client *whatsmeow.Client
 	plugin *Plugin
@@ -36,7 +36,8 @@ type wrapping struct {
 	sighting sighting // what is seen while nobody has changed it
 }
 
-// install gives the client a wrapped media client: by default the one that it has, or else the one that the bot has chosen.
+// install gives the client a wrapped media client: by default the one that it has, or else the one
+// that the bot has chosen.
 func (m *mediaWrap) install(chosen *http.Client) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -50,8 +51,9 @@ func (m *mediaWrap) install(chosen *http.Client) error {
 	return nil
 }
 
-// wrap gives the client a copy of an HTTP client, by default of the original. Its time-out is for each exchange with the CDN, and
-// not for the phone, so that our transport sees to it. It needs m.mu.
+// wrap gives the client a copy of an HTTP client, by default of the original. Its time-out
+// is for each exchange with the CDN, and not for the phone, so that our transport sees to
+// it. It needs m.mu.
 func (m *mediaWrap) wrap(original, instead *http.Client) {
 	if instead == nil {
 		instead = original
@@ -69,8 +71,9 @@ func (m *mediaWrap) wrap(original, instead *http.Client) {
 	m.current.Store(w)
 }
 
-// notice wraps what the bot has set since. It costs next to nothing while nothing has changed. Unless it is the bot that calls, which
-// has then set what it means to use, the bot may be just at it.
+// notice wraps what the bot has set since. It costs next to nothing while nothing has
+// changed. Unless it is the bot that calls, which has then set what it means to use, the bot
+// may be just at it.
 func (m *mediaWrap) notice(botCalls bool) {
 	w := m.current.Load()
 	if w == nil { // the tap that an earlier plugin has left can see nodes before all is in place
@@ -98,7 +101,8 @@ func (m *mediaWrap) changed(now sighting, isSure bool) {
 	}
 }
 
-// updated returns a media client of a wrapping as it would be by now, had we not stood in its place. It needs m.mu.
+// updated returns a media client of a wrapping as it would be by now, had we not stood in its
+// place. It needs m.mu.
 func (m *mediaWrap) updated(w *wrapping, client *http.Client) *http.Client {
 	current, readable := mediaClient(m.client)
 	switch {
@@ -130,11 +134,13 @@ func isOurs(client *http.Client) bool {
 	return ours
 }
 
-// A sighting is how the client's media client looked: the pointer to it, and the two words of our copy's transport.
+// A sighting is how the client's media client looked: the pointer to it, and the two words of
+// our copy's transport.
 type sighting [3]uintptr
 
-// A lookout is where these words are. The bot may be writing them, and nothing guards them: they are only compared, and never
-// followed, and whoever acts on a change does so when the bot calls, or when it has stayed the same for two looks.
+// A lookout is where these words are. The bot may be writing them, and nothing guards them: they
+// are only compared, and never followed, and whoever acts on a change does so when the bot calls,
+// or when it has stayed the same for two looks.
 type lookout struct {
 	pointer   *[1]uintptr // nil if whatsmeow hides it
 	transport *[2]uintptr

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// A directPath is a direct path cut at the question mark, as it can be taken from a URL without copying.
+// A directPath is a direct path cut at the question mark, as it can be taken from a
+// URL without copying.
 type directPath struct{ path, query string }
 
 func (d directPath) String() string {
@@ -29,8 +30,8 @@ func directPathOf(path string) directPath {
 	return directPath{path, query}
 }
 
-// A place is a direct path and the file that should be there. Who sends a message chooses its path, but has no other file
-// with the same hash.
+// A place is a direct path and the file that should be there. Who sends a message chooses its path,
+// but has no other file with the same hash.
 type place struct {
 	path directPath
 	hash string // of the encrypted file, as the URL has it
@@ -52,8 +53,9 @@ type download struct {
 	suffix string // what follows the direct path, without its ampersand
 }
 
-// parseDownload reports whether a request downloads media of a message. Uploads, history-sync blobs, app state and link
-// previews are not for us. It allocates nothing: it is all that a healthy download costs.
+// parseDownload reports whether a request downloads media of a message. Uploads, history-sync
+// blobs, app state and link previews are not for us. It allocates nothing: it is all that a
+// healthy download costs.
 func parseDownload(req *http.Request) (d download, ok bool) {
 	if req.Method != http.MethodGet {
 		return download{}, false
@@ -108,7 +110,8 @@ func (d download) fileEncSHA256() []byte {
 	return hash
 }
 
-// requestAt returns a copy of a download request that asks the same host for another path, which checkDirectPath has passed.
+// requestAt returns a copy of a download request that asks the same host for another path, which
+// checkDirectPath has passed.
 func (d download) requestAt(req *http.Request, path string) (*http.Request, error) {
 	separator := "&"
 	if !strings.Contains(path, "?") {
@@ -123,10 +126,11 @@ func (d download) requestAt(req *http.Request, path string) (*http.Request, erro
 	return replay, nil
 }
 
-// isExpired reports whether a response means that the file is gone and should be uploaded again, as WhatsApp Web decides it
-// (WAWebMmsClient, validateMmsResponse): 404, 410, or a 403 that is about the age of the URL. Any other 403, 401, 429 or 5xx
-// is a fault of another kind, which a new upload would only hide. But a path that has lost its query can never succeed, however the
-// CDN puts it. The response's body stays readable from its beginning.
+// isExpired reports whether a response means that the file is gone and should be uploaded again, as
+// WhatsApp Web decides it (WAWebMmsClient, validateMmsResponse): 404, 410, or a 403 that is about
+// the age of the URL. Any other 403, 401, 429 or 5xx is a fault of another kind, which a new upload
+// would only hide. But a path that has lost its query can never succeed, however the CDN puts it.
+// The response's body stays readable from its beginning.
 func (d download) isExpired(rawQuery string, resp *http.Response) bool {
 	switch resp.StatusCode {
 	case http.StatusNotFound, http.StatusGone:
@@ -139,7 +143,8 @@ func (d download) isExpired(rawQuery string, resp *http.Response) bool {
 	return false
 }
 
-// pastExpiry reads the oe parameter of a media URL, hexadecimal unix seconds. A file can go before, but never comes back after.
+// pastExpiry reads the oe parameter of a media URL, hexadecimal unix seconds. A file can go before,
+// but never comes back after.
 func pastExpiry(rawQuery string, now time.Time) bool {
 	for part := range strings.SplitSeq(rawQuery, "&") {
 		if value, ok := strings.CutPrefix(part, "oe="); ok {

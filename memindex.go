@@ -73,9 +73,9 @@ type renewal struct {
 	asked Asked
 }
 
-// NewMemoryIndex returns an empty index for up to capacity files. One takes about 180 bytes; 1,100 at
-// the most, if somebody sends message ids and JIDs that are as long as they can be and all different.
-// The capacity defaults to DefaultMemoryCapacity.
+// NewMemoryIndex returns an empty index for up to capacity files. One takes about 180 bytes; 1,100
+// at the most, if somebody sends message ids and JIDs that are as long as they can be and all
+// different. The capacity defaults to DefaultMemoryCapacity.
 func NewMemoryIndex(capacity int) *MemoryIndex {
 	if capacity <= 0 {
 		capacity = DefaultMemoryCapacity

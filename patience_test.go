@@ -17,7 +17,8 @@ import (
 
 // Tests of what the phone is not asked twice for, and of what it is.
 
-// One message after the other may be the one that the phone cannot find, until it is clear that it answers nothing at all.
+// One message after the other may be the one that the phone cannot find, until it is clear that it
+// answers nothing at all.
 func TestSilentPhoneIsAskedForEachForwardOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, &reupload.Options{Timeout: 300 * time.Millisecond})
@@ -146,8 +147,8 @@ func TestRememberWithoutAnAccount(t *testing.T) {
 	}
 }
 
-// Naming a group's participant takes a question to the server, which cannot be asked while whatsmeow dials. Nor must Close wait
-// for that.
+// Naming a group's participant takes a question to the server, which cannot be asked while
+// whatsmeow dials. Nor must Close wait for that.
 func TestGroupRequestInADialThatHangs(t *testing.T) {
 	t.Parallel()
 	r := newUnregisteredRig(t)

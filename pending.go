@@ -11,8 +11,9 @@ import (
 	"go.mau.fi/whatsmeow/types"
 )
 
-// pending is who waits for the phone. All who wait for the same file of the same message share one flight. Of the flights
-// under one message id, only the first is on the wire: nothing but the id says which request an ack or an error is for.
+// pending is who waits for the phone. All who wait for the same file of the same message share one
+// flight. Of the flights under one message id, only the first is on the wire: nothing but the id
+// says which request an ack or an error is for.
 type pending struct {
 	sender  line
 	queue   *queue
@@ -22,7 +23,8 @@ type pending struct {
 
 	// store keeps what is known of a file. It must take bounded time.
 	store func(Entry)
-	// report tells the log and the bot how a flight ended. Late means that its callers had been told otherwise before.
+	// report tells the log and the bot how a flight ended. Late means that its callers had been
+	// told otherwise before.
 	report func(e Entry, r reading, late, isNews bool)
 
 	flying  sync.WaitGroup // flights that have not landed
@@ -48,29 +50,30 @@ type question struct {
 	key   identity
 	lane  lane
 	since time.Time // how a flight has ended since then is an answer to this, too
-	// patience returns how long the caller can wait, and with which error it then leaves the request to the next one: errInHandler
-	// or ErrHandlerBlocked. nil for as long as it takes.
+	// patience returns how long the caller can wait, and with which error it then leaves the
+	// request to the next one: errInHandler or ErrHandlerBlocked. nil for as long as it takes.
 	patience func() (time.Duration, error)
 }
 
-// asksAgain reports whether a flight has ended for a reason that is another caller's, before anything was sent: its last caller
-// had left in the moment in which this one came, or was in a hurry.
+// asksAgain reports whether a flight has ended for a reason that is another caller's,
+// before anything was sent: its last caller had left in the moment in which this one came,
+// or was in a hurry.
 func (q question) asksAgain(err error) bool {
 	return err == errNobodyWaits || q.lane == backfill && (err == ErrPhoneSilent || err == ErrBusy)
 }
 
-// promptAnswer is how long a caller waits for the phone before it sees whether it can wait at all, which takes longer than some
-// answers.
+// promptAnswer is how long a caller waits for the phone before it sees whether it can wait at all,
+// which takes longer than some answers.
 const promptAnswer = 50 * time.Millisecond
 
 // errInHandler means that an event handler has waited long enough.
 var errInHandler = fmt.Errorf("%w (an event handler waits no longer than Options.HandlerTimeout; the request goes on)", ErrTimeout)
 
-// ask waits for the phone's answer, sending a request if none is on its way. A request that was sent stays until its deadline,
-// so that a caller who gives up leaves it to the next one.
+// ask waits for the phone's answer, sending a request if none is on its way. A request that was
+// sent stays until its deadline, so that a caller who gives up leaves it to the next one.
 //
-// The error is the context's, ErrTimeout, ErrPhoneSilent, ErrBusy, ErrRejected, ErrInvalidAnswer, ErrHandlerBlocked, ErrClosed,
-// whatsmeow.ErrNotLoggedIn or whatsmeow.ErrNotConnected.
+// The error is the context's, ErrTimeout, ErrPhoneSilent, ErrBusy, ErrRejected, ErrInvalidAnswer,
+// ErrHandlerBlocked, ErrClosed, whatsmeow.ErrNotLoggedIn or whatsmeow.ErrNotConnected.
 func (p *pending) ask(ctx context.Context, q question) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
@@ -170,7 +173,8 @@ func (p *pending) first(id types.MessageID) *driver {
 	return p.drivers[id][0]
 }
 
-// beginNext begins the flight that may now be on the wire under a message id, if there is one and it has not begun.
+// beginNext begins the flight that may now be on the wire under a message id, if there is one and
+// it has not begun.
 func (p *pending) beginNext(id types.MessageID) {
 	p.mu.Lock()
 	drivers := p.drivers[id]
@@ -194,7 +198,8 @@ func (p *pending) leave(d *driver) {
 	}
 }
 
-// end takes a driver off the list and tells its callers. What it has found out is noted before, so that nobody asks again.
+// end takes a driver off the list and tells its callers. What it has found out is noted before, so
+// that nobody asks again.
 func (p *pending) end(d *driver, r reading) (asked Asked, keep, isNews bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -210,9 +215,9 @@ func (p *pending) end(d *driver, r reading) (asked Asked, keep, isNews bool) {
 	return asked, keep, isNews
 }
 
-// deliver hands a sealed answer to the flight whose media key opens it, and reports whether there is one. Else the flight that is
-// on the wire under its message id is returned, if there is one: only who knows better can tell what the answer is about.
-// It never blocks.
+// deliver hands a sealed answer to the flight whose media key opens it, and reports whether there
+// is one. Else the flight that is on the wire under its message id is returned, if there is one:
+// only who knows better can tell what the answer is about. It never blocks.
 func (p *pending) deliver(a answer) (taken bool, waiting *driver) {
 	p.mu.Lock()
 	drivers := slices.Clone(p.drivers[a.id])
@@ -229,8 +234,8 @@ func (p *pending) deliver(a answer) (taken bool, waiting *driver) {
 	return false, waiting
 }
 
-// offer hands an answer that is not sealed, or that nobody can open, to the flight that waits for one, if it must be the answer
-// to its request: anybody can provoke one. It never blocks.
+// offer hands an answer that is not sealed, or that nobody can open, to the flight that waits for
+// one, if it must be the answer to its request: anybody can provoke one. It never blocks.
 func (p *pending) offer(d *driver, a answer) bool {
 	p.mu.Lock()
 	names := d.onWire && slices.Contains(d.chats, a.chat)
@@ -241,8 +246,8 @@ func (p *pending) offer(d *driver, a answer) bool {
 	return d.happen(event{what: answered, reading: a.unsealed()})
 }
 
-// deliverAck hands an ack for a server-error receipt to the flight that waits for it. If none does, the bot has asked for the
-// message by itself. It never blocks.
+// deliverAck hands an ack for a server-error receipt to the flight that waits for it. If none does,
+// the bot has asked for the message by itself. It never blocks.
 func (p *pending) deliverAck(ack *waBinary.Node) {
 	id, _ := ack.Attrs["id"].(string)
 	err := ackError(ack)

@@ -21,32 +21,41 @@ type Options struct {
 	// Index remembers which message a file belongs to. It can be shared by many plugins.
 	// Defaults to NewMemoryIndex(DefaultMemoryCapacity), which forgets with the process.
 	Index Index
-	// Lookup is asked when the index does not know a file: which messages does it belong to? It is for a bot that has messages in
-	// a database of its own, and is a SELECT by the SHA-256 of the encrypted file (32 bytes) there. It returns the likeliest
-	// message first, and nil if it knows none. Its context ends after two seconds. Defaults to none.
+	// Lookup is asked when the index does not know a file: which messages does it belong to? It is
+	// for a bot that has messages in a database of its own, and is a SELECT by the SHA-256 of the
+	// encrypted file (32 bytes) there. It returns the likeliest message first, and nil if it knows
+	// none. Its context ends after two seconds. Defaults to none.
 	Lookup func(ctx context.Context, fileEncSHA256 []byte) ([]Request, error)
-	// Timeout is how long one request waits for the phone, from when it is sent, and before that for its turn.
-	// Defaults to 30 seconds.
+	// Timeout is how long one request waits for the phone, from when it is sent, and before that
+	// for its turn. Defaults to 30 seconds.
 	Timeout time.Duration
-	// HandlerTimeout is how long a download inside an event handler waits for the phone: the bot's next message waits behind
-	// it. The request goes on, and the next download finds its answer. Defaults to 10 seconds.
+	// HandlerTimeout is how long a download inside an event handler waits for the phone: the bot's
+	// next message waits behind it. The request goes on, and the next download finds its answer.
+	// Defaults to 10 seconds.
 	HandlerTimeout time.Duration
-	// MaxInFlight is how many requests wait for the phone at once. Further ones queue. Defaults to 32.
+	// MaxInFlight is how many requests wait for the phone at once. Further ones queue.
+	// Defaults to 32.
 	MaxInFlight int
-	// RefusalPause is how long a file is not asked for again by itself after the phone has said, sealed, that it lost it, or
-	// after an answer that cannot be decrypted. RequestReupload asks all the same. Defaults to 24 hours; negative for none.
+	// RefusalPause is how long a file is not asked for again by itself after the phone has said,
+	// sealed, that it lost it, or after an answer that cannot be decrypted. RequestReupload asks
+	// all the same. Defaults to 24 hours; negative for none.
 	RefusalPause time.Duration
-	// SilencePause is the same after a time-out, an unsealed or general error, a refused receipt or an answer that makes no
-	// sense. It doubles with each further one in a row, up to RefusalPause. After silence, a file is not asked for again for up to
-	// three days while the phone has answered nothing to anybody since. Defaults to an hour; negative for none.
+	// SilencePause is the same after a time-out, an unsealed or general error, a refused receipt or
+	// an answer that makes no sense. It doubles with each further one in a row, up to RefusalPause.
+	// After silence, a file is not asked for again for up to three days while the phone has
+	// answered nothing to anybody since. Defaults to an hour; negative for none.
 	SilencePause time.Duration
-	// BackfillPace is the least time between two requests of a backfill. Defaults to a second; negative for none.
+	// BackfillPace is the least time between two requests of a backfill. Defaults to a second;
+	// negative for none.
 	BackfillPace time.Duration
-	// FillMissingPaths gives media that comes without a direct path, as in history syncs, a stand-in for one, so that a bare
-	// client.Download of it can heal, and not only [Plugin.Download]. The bot's handlers see the stand-in in the message. It never
-	// leaves the machine while the plugin is registered; a bot that stores it must keep the plugin to download with it.
+	// FillMissingPaths gives media that comes without a direct path, as in history syncs, a
+	// stand-in for one, so that a bare client.Download of it can heal, and not only
+	// [Plugin.Download]. The bot's handlers see the stand-in in the message. It never leaves the
+	// machine while the plugin is registered; a bot that stores it must keep the plugin to
+	// download with it.
 	FillMissingPaths bool
-	// OnReupload is told of every new path, late ones too, on a goroutine of its own. Defaults to nobody.
+	// OnReupload is told of every new path, late ones too, on a goroutine of its own.
+	// Defaults to nobody.
 	OnReupload func(Reupload)
 	// HTTPClient is what media requests go out with. It is copied, not changed.
 	// Defaults to the media client that the whatsmeow client has, with its proxy.
@@ -88,14 +97,16 @@ type Plugin struct {
 	spawned sync.WaitGroup
 }
 
-// Register makes the downloads of a client heal. Call it right after whatsmeow.NewClient, before Connect: later it works as well
-// as it can, and [Plugin.Degraded] says what does not. Options may be nil.
+// Register makes the downloads of a client heal. Call it right after whatsmeow.NewClient, before
+// Connect: later it works as well as it can, and [Plugin.Degraded] says what does not. Options
+// may be nil.
 //
-// The media HTTP client that the client has is wrapped with its proxy, time-out and cookie jar, and not changed. A proxy or
-// media client that is set later is noticed with the next events.
+// The media HTTP client that the client has is wrapped with its proxy, time-out and cookie jar, and
+// not changed. A proxy or media client that is set later is noticed with the next events.
 //
-// The error is ErrAlreadyRegistered or whatsmeow.ErrClientIsNil, or says what is wrong: with the options, with the client's media
-// HTTP client, or that Register was called inside an event handler of this client, where it would deadlock.
+// The error is ErrAlreadyRegistered or whatsmeow.ErrClientIsNil, or says what is wrong: with the
+// options, with the client's media HTTP client, or that Register was called inside an event handler
+// of this client, where it would deadlock.
 func Register(client *whatsmeow.Client, opts *Options) (*Plugin, error) {
 	if client == nil {
 		return nil, whatsmeow.ErrClientIsNil
@@ -206,15 +217,17 @@ func (p *Plugin) announce(opts *Options) {
 		index, p.pending.timeout, p.inHandler, p.queue.places, state)
 }
 
-// Degraded says what does not work as it should on this client, and why; nil if all does. Register has logged it.
+// Degraded says what does not work as it should on this client, and why; nil if all does. Register
+// has logged it.
 func (p *Plugin) Degraded() error { return p.degraded }
 
-// RequestReupload asks the phone to upload the media of a message again and waits for its answer. Calls for the same file
-// share one request. It asks even if the phone has refused a while ago.
+// RequestReupload asks the phone to upload the media of a message again and waits for its answer.
+// Calls for the same file share one request. It asks even if the phone has refused a while ago.
 //
-// A Result is any answer of the phone, good or bad: see [Result.Err]. An error means that there is no answer: the context's
-// error, ErrTimeout, ErrPhoneSilent, ErrBusy, ErrRejected, ErrInvalidAnswer, ErrHandlerBlocked, ErrClosed,
-// whatsmeow.ErrNotLoggedIn or whatsmeow.ErrNotConnected; or, with nothing sent, ErrInvalidRequest or ErrNewsletter.
+// A Result is any answer of the phone, good or bad: see [Result.Err]. An error means that there is
+// no answer: the context's error, ErrTimeout, ErrPhoneSilent, ErrBusy, ErrRejected,
+// ErrInvalidAnswer, ErrHandlerBlocked, ErrClosed, whatsmeow.ErrNotLoggedIn or
+// whatsmeow.ErrNotConnected; or, with nothing sent, ErrInvalidRequest or ErrNewsletter.
 func (p *Plugin) RequestReupload(ctx context.Context, req Request) (Result, error) {
 	began := time.Now()
 	p.media.notice(true)
@@ -225,7 +238,8 @@ func (p *Plugin) RequestReupload(ctx context.Context, req Request) (Result, erro
 	return p.pending.ask(ctx, question{entry: c.entry, key: c.key, lane: laneOf(ctx), since: began, patience: p.patience(began)})
 }
 
-// candidateOf returns what is known of a request. One whose file is not known is remembered, so that a late answer can be opened.
+// candidateOf returns what is known of a request. One whose file is not known is remembered, so
+// that a late answer can be opened.
 func (p *Plugin) candidateOf(ctx context.Context, req Request) (candidate, error) {
 	req, err := req.normalize()
 	if err != nil {
@@ -243,8 +257,8 @@ func (p *Plugin) candidateOf(ctx context.Context, req Request) (candidate, error
 	return asked, nil
 }
 
-// patience returns for how long the goroutine that calls the result can wait, and reports whether it is limited: an event handler
-// holds up whatsmeow's queue, and perhaps the answer too.
+// patience returns for how long the goroutine that calls the result can wait, and reports whether
+// it is limited: an event handler holds up whatsmeow's queue, and perhaps the answer too.
 func (p *Plugin) patience(since time.Time) func() (time.Duration, error) {
 	return func() (time.Duration, error) {
 		switch {
@@ -257,11 +271,13 @@ func (p *Plugin) patience(since time.Time) func() (time.Duration, error) {
 	}
 }
 
-// Remember puts the media of a message into the index by hand. Messages and history syncs that arrive while the plugin is
-// registered are remembered without. A message without media, or with media that cannot be requested, is no error. With
-// Options.FillMissingPaths it fills them in the message.
+// Remember puts the media of a message into the index by hand. Messages and history syncs
+// that arrive while the plugin is registered are remembered without. A message without media,
+// or with media that cannot be requested, is no error. With Options.FillMissingPaths it fills
+// them in the message.
 //
-// The error wraps ErrInvalidRequest, or is ErrClosed, whatsmeow.ErrNotLoggedIn, the context's or the index's own.
+// The error wraps ErrInvalidRequest, or is ErrClosed, whatsmeow.ErrNotLoggedIn, the context's or
+// the index's own.
 func (p *Plugin) Remember(ctx context.Context, info *types.MessageInfo, msg *waE2E.Message) error {
 	if info == nil || info.ID == "" || info.Chat.IsEmpty() {
 		return fmt.Errorf("%w: Remember needs the message's id and chat", ErrInvalidRequest)
@@ -272,8 +288,9 @@ func (p *Plugin) Remember(ctx context.Context, info *types.MessageInfo, msg *waE
 	return p.index.putFor(ctx, p.index.timeout(), p.walker.mediaOf(info, msg))
 }
 
-// RememberHistory puts the media of a history sync into the index, for bots that set client.ManualHistorySyncDownload, where no
-// event comes: call it with what client.DownloadHistorySync returns. Messages without media are no error.
+// RememberHistory puts the media of a history sync into the index, for bots that set
+// client.ManualHistorySyncDownload, where no event comes: call it with what
+// client.DownloadHistorySync returns. Messages without media are no error.
 //
 // The error is as of [Plugin.Remember].
 func (p *Plugin) RememberHistory(ctx context.Context, data *waHistorySync.HistorySync) error {
@@ -374,11 +391,13 @@ func (p *Plugin) spawn(f func()) {
 	}
 }
 
-// Close ends all waiting with ErrClosed and leaves the client as it was before Register, but for a mute logger in the place of its
-// receive logger, which passes everything on: the field has no lock, so that it cannot be put back safely. It can be called from
-// anywhere, an event handler too, and more than once. It waits for the plugin's goroutines, but for no more than a second where
-// whatsmeow holds them up: while it dials. An event handler that is running keeps the plugin's own on the list until it returns. It
-// does not wait for an OnReupload that is running. It always returns nil.
+// Close ends all waiting with ErrClosed and leaves the client as it was before Register, but for
+// a mute logger in the place of its receive logger, which passes everything on: the field has no
+// lock, so that it cannot be put back safely. It can be called from anywhere, an event handler
+// too, and more than once. It waits for the plugin's goroutines, but for no more than a second
+// where whatsmeow holds them up: while it dials. An event handler that is running keeps the
+// plugin's own on the list until it returns. It does not wait for an OnReupload that is running.
+// It always returns nil.
 func (p *Plugin) Close() error {
 	p.closing.Do(p.close)
 	return nil
@@ -410,7 +429,8 @@ func (p *Plugin) close() {
 	p.removeHandler()
 }
 
-// removeHandler takes our event handler off the list, now or as soon as no event handler runs. Until then it does nothing.
+// removeHandler takes our event handler off the list, now or as soon as no event handler runs.
+// Until then it does nothing.
 func (p *Plugin) removeHandler() {
 	list, ok := handlersOf(p.client)
 	if ok && !list.remove(p.handlerID, 0) {

@@ -27,7 +27,8 @@ func TestExpiredDownloadHeals(t *testing.T) {
 		r.asked(1)
 		visits := r.box.Hits(p.DirectPath)
 
-		// The old message works from now on, without another request and without a visit to the dead path.
+		// The old message works from now on, without another request and without a visit to
+		// the dead path.
 		r.heals(p)
 		r.asked(1)
 		if n := r.box.Hits(p.DirectPath); n != visits {
@@ -81,8 +82,9 @@ func TestUnhealedDownloadKeepsItsError(t *testing.T) {
 	}
 }
 
-// The server acknowledges every receipt for a message under the message's id, that of its delivery too, which whatsmeow sends
-// when it has handled the message: often in the moment in which the request is out.
+// The server acknowledges every receipt for a message under the message's id, that of its delivery
+// too, which whatsmeow sends when it has handled the message: often in the moment in which the
+// request is out.
 func TestForeignAcksAreNotTakenForOurs(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)

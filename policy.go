@@ -9,8 +9,9 @@ import (
 	"go.mau.fi/whatsmeow/types"
 )
 
-// A policy says whether a download may ask the phone. Requests can be visible to the phone's owner, so it is asked no more often
-// than may help. It is a pure function of what is known of the file; whether the phone answers at all is the queue's matter.
+// A policy says whether a download may ask the phone. Requests can be visible to the phone's owner,
+// so it is asked no more often than may help. It is a pure function of what is known of the file;
+// whether the phone answers at all is the queue's matter.
 //
 //	what is known                              | not asked again for
 //	-------------------------------------------+---------------------------------------------
@@ -28,8 +29,8 @@ type policy struct {
 // statusLife is how long a status lives, on the phone too.
 const statusLife = 24 * time.Hour
 
-// heldLife is for how long the server is taken to hold a request for a phone that is off. After that it is asked again, since the phone
-// may as well have dropped the request.
+// heldLife is for how long the server is taken to hold a request for a phone that is off. After
+// that it is asked again, since the phone may as well have dropped the request.
 const heldLife = 3 * 24 * time.Hour
 
 var errHeld = fmt.Errorf("%w (it was asked before, and has answered nothing since)", ErrPhoneSilent)
@@ -39,8 +40,9 @@ const longestSilence = 24 * time.Hour
 
 var errStatusGone = fmt.Errorf("%w (a status is gone after 24 hours)", ErrNotFound)
 
-// refusal returns why a file should not be asked for now, or nil. heard is when the phone has answered anything last. The error is
-// ErrPhoneSilent if the phone may still answer the last request.
+// refusal returns why a file should not be asked for now, or nil. heard is when the phone
+// has answered anything last. The error is ErrPhoneSilent if the phone may still answer
+// the last request.
 func (p policy) refusal(e *Entry, now, heard time.Time) error {
 	if e.Chat == types.StatusBroadcastJID && now.Sub(e.Timestamp) > statusLife { // or of unknown age: its path outlives it by weeks
 		return errStatusGone
@@ -87,7 +89,8 @@ func (a Asked) isOpen() bool {
 	return !a.At.IsZero() && (a.Outcome == OutcomeSilence || a.Outcome == OutcomeUnknown)
 }
 
-// isFinal reports whether a request has ended with something that the next one will not change soon.
+// isFinal reports whether a request has ended with something that the next one will
+// not change soon.
 func (o Outcome) isFinal() bool {
 	return o == OutcomeFound || o == OutcomeNotFound || o == OutcomeDecryption
 }
@@ -109,7 +112,8 @@ func (o Outcome) cause() error {
 	return ErrTimeout
 }
 
-// outcomeOf returns what the end of a request tells of the file, if it tells anything: the bot's own outage does not.
+// outcomeOf returns what the end of a request tells of the file, if it tells anything: the bot's
+// own outage does not.
 func outcomeOf(r reading) (o Outcome, tells bool) {
 	switch {
 	case r.bringsPath():

@@ -17,8 +17,8 @@ var allOutcomes = [...]Outcome{
 	OutcomeGeneral, OutcomeSilence, OutcomeRejected, OutcomeInvalid, OutcomeOutage,
 }
 
-// TestPauses is the policy as a table: for how long a file is not asked for again, by how the last request has ended and how many
-// in a row were in vain.
+// TestPauses is the policy as a table: for how long a file is not asked for again, by how the last
+// request has ended and how many in a row were in vain.
 func TestPauses(t *testing.T) {
 	t.Parallel()
 	const h = time.Hour
@@ -179,7 +179,8 @@ func TestOutcomeOf(t *testing.T) {
 	}
 }
 
-// A request that the phone has not answered is still on its way to it, until it has answered anything else.
+// A request that the phone has not answered is still on its way to it, until it has
+// answered anything else.
 func TestRequestThatIsHeld(t *testing.T) {
 	t.Parallel()
 	now := time.Now()

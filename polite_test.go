@@ -29,7 +29,8 @@ import (
 	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
-// Tests of how the phone is asked: no more often than may help, patiently, and also by bots that are put together carelessly.
+// Tests of how the phone is asked: no more often than may help, patiently, and also by bots that
+// are put together carelessly.
 
 // fails checks that a download is not healed, and why.
 func (r *rig) fails(p picture, want error) {
@@ -179,7 +180,8 @@ func TestErrorInTheOtherForm(t *testing.T) {
 	}
 }
 
-// Many expired pictures with a phone that is off, ten times as fast as by default. Only the first few wait for it.
+// Many expired pictures with a phone that is off, ten times as fast as by default. Only the first
+// few wait for it.
 func TestPhoneThatIsOff(t *testing.T) {
 	t.Parallel()
 	opts := &reupload.Options{Timeout: 3 * time.Second, HandlerTimeout: time.Second}
@@ -410,7 +412,8 @@ func TestWithRequest(t *testing.T) {
 	}
 }
 
-// A message that is named with the sender's server and without is the same one: its refusal holds for both.
+// A message that is named with the sender's server and without is the same one: its refusal
+// holds for both.
 func TestSenderWithoutServerIsTheSameOne(t *testing.T) {
 	t.Parallel()
 	var row reupload.Request

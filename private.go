@@ -15,8 +15,9 @@ import (
 	waLog "go.mau.fi/whatsmeow/util/log"
 )
 
-// This file is the only door to what whatsmeow keeps private. Whatever goes through it is checked for presence and type
-// first, so that a whatsmeow that has changed costs a feature and a line in the log, never a panic.
+// This file is the only door to what whatsmeow keeps private. Whatever goes through it is checked
+// for presence and type first, so that a whatsmeow that has changed costs a feature and a line in
+// the log, never a panic.
 //
 //	recvLog             the receive logger, which sees each node before it is queued: the tap
 //	mediaHTTP           the media HTTP client, for which there is a setter only
@@ -25,7 +26,8 @@ import (
 //	socketLock          to see whether whatsmeow dials
 //	call stacks         whether a call comes from an event handler
 
-// privateField returns a pointer to a field of the client, private or not, or nil if it is not there or not a T.
+// privateField returns a pointer to a field of the client, private or not, or nil if it is not
+// there or not a T.
 func privateField[T any](client *whatsmeow.Client, name string) *T {
 	field := reflect.ValueOf(client).Elem().FieldByName(name)
 	if !field.IsValid() || field.Type() != reflect.TypeFor[T]() {
@@ -34,7 +36,8 @@ func privateField[T any](client *whatsmeow.Client, name string) *T {
 	return settable(field).Addr().Interface().(*T)
 }
 
-// settable returns a field that reflection would not let us touch so that it does, without importing unsafe.
+// settable returns a field that reflection would not let us touch so that it does,
+// without importing unsafe.
 func settable(field reflect.Value) reflect.Value {
 	return reflect.NewAt(field.Type(), field.Addr().UnsafePointer()).Elem()
 }
@@ -48,8 +51,8 @@ func mediaClient(client *whatsmeow.Client) (*http.Client, bool) {
 	return *field, true
 }
 
-// isDialing reports whether whatsmeow holds its socket for longer than a moment, as it does while it dials. Whoever sends then
-// waits for it, whatever the context says.
+// isDialing reports whether whatsmeow holds its socket for longer than a moment, as it does while
+// it dials. Whoever sends then waits for it, whatever the context says.
 func isDialing(client *whatsmeow.Client) bool {
 	lock := privateField[sync.RWMutex](client, "socketLock")
 	if lock == nil {
@@ -83,7 +86,8 @@ func handlersOf(client *whatsmeow.Client) (h handlers, ok bool) {
 	return h, ok && id.Type == reflect.TypeFor[uint32]()
 }
 
-// isFree reports whether nobody uses the list for a moment: no event handler runs, so that one can be added without waiting.
+// isFree reports whether nobody uses the list for a moment: no event handler runs, so that one can
+// be added without waiting.
 func (h handlers) isFree(patience time.Duration) bool {
 	if !h.tryLock(patience) {
 		return false
@@ -92,8 +96,8 @@ func (h handlers) isFree(patience time.Duration) bool {
 	return true
 }
 
-// tryLock takes the lock if it is free within some time. It never queues for it: behind a writer that waits, an event that a
-// handler dispatches would wait for ever.
+// tryLock takes the lock if it is free within some time. It never queues for it: behind a writer
+// that waits, an event that a handler dispatches would wait for ever.
 func (h handlers) tryLock(patience time.Duration) bool {
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		if h.lock.TryLock() {
@@ -115,8 +119,8 @@ func (h handlers) find(id uint32) int {
 	return -1
 }
 
-// moveToFront makes a handler the first to get each event, and reports whether it is. It makes a new list, so that whoever still
-// reads the old one is not disturbed.
+// moveToFront makes a handler the first to get each event, and reports whether it is. It makes a
+// new list, so that whoever still reads the old one is not disturbed.
 func (h handlers) moveToFront(id uint32, patience time.Duration) bool {
 	if !h.tryLock(patience) {
 		return false
@@ -132,7 +136,8 @@ func (h handlers) moveToFront(id uint32, patience time.Duration) bool {
 	return i >= 0
 }
 
-// remove takes a handler off the list, and reports whether it could. If it could not, a handler is running.
+// remove takes a handler off the list, and reports whether it could. If it could not, a
+// handler is running.
 func (h handlers) remove(id uint32, patience time.Duration) bool {
 	if !h.tryLock(patience) {
 		return false
@@ -146,11 +151,13 @@ func (h handlers) remove(id uint32, patience time.Duration) bool {
 	return true
 }
 
-// A tap stands in for the receive logger. whatsmeow hands it every node, on the goroutine that reads the socket, before the
-// node is queued behind the event handler that is running. It passes everything on.
+// A tap stands in for the receive logger. whatsmeow hands it every node, on the goroutine that
+// reads the socket, before the node is queued behind the event handler that is running. It
+// passes everything on.
 //
-// It stays for good: the field is not guarded by a lock, and the reader of a connection that has ended can still be at work. The
-// tap of a closed plugin is mute, and the next Register takes it over.
+// It stays for good: the field is not guarded by a lock, and the reader of a connection that
+// has ended can still be at work. The tap of a closed plugin is mute, and the next Register
+// takes it over.
 type tap struct {
 	waLog.Logger
 	receive atomic.Pointer[func(*waBinary.Node)]
@@ -170,8 +177,8 @@ func (t *tap) Debugf(format string, args ...any) {
 	t.Logger.Debugf(format, args...)
 }
 
-// installTap makes receive see every node. The tap is nil if there is none: the error tells why, and is ErrAlreadyRegistered if
-// another plugin holds it.
+// installTap makes receive see every node. The tap is nil if there is none: the error tells why,
+// and is ErrAlreadyRegistered if another plugin holds it.
 func installTap(client *whatsmeow.Client, receive func(*waBinary.Node)) (*tap, error) {
 	field := privateField[waLog.Logger](client, "recvLog")
 	if field == nil {
@@ -183,7 +190,8 @@ func installTap(client *whatsmeow.Client, receive func(*waBinary.Node)) (*tap, e
 		}
 		return t, nil
 	}
-	// An interface is two words and its reader takes no lock, so it is set only while nobody reads it.
+	// An interface is two words and its reader takes no lock, so it is set only while
+	// nobody reads it.
 	if client.IsConnected() || !client.LastSuccessfulConnect.IsZero() {
 		return nil, errors.New("the client was connected before; call Register before Connect")
 	}
@@ -218,8 +226,9 @@ func calledFrom(function string) bool {
 	}
 }
 
-// frameNames are the names of these functions at a program counter, as there can be several when they are inlined. A process has
-// few such places, and to find the names takes much longer than to find the place.
+// frameNames are the names of these functions at a program counter, as there can be several when
+// they are inlined. A process has few such places, and to find the names takes much longer than to
+// find the place.
 var frameNames sync.Map // of map[string]bool, by uintptr
 
 func namesAt(pc uintptr) map[string]bool {

@@ -16,15 +16,17 @@ const (
 )
 
 const (
-	// silentAfter is after how many time-outs in a row the phone is silent: the server had all of them, and nothing came.
+	// silentAfter is after how many time-outs in a row the phone is silent: the server had all of
+	// them, and nothing came.
 	silentAfter = 3
 	// probePause is how often a silent phone is asked all the same, to see whether it is back.
 	probePause = time.Minute
 )
 
-// A queue decides who may send now. At most so many requests wait for the phone at once; live ones go before backfill, which
-// leaves one place free for them and keeps its pace. A phone that is silent is sent one probe a minute, live or else backfill:
-// every other live request is told so at once, and backfill waits.
+// A queue decides who may send now. At most so many requests wait for the phone at once; live ones
+// go before backfill, which leaves one place free for them and keeps its pace. A phone that is
+// silent is sent one probe a minute, live or else backfill: every other live request is told so at
+// once, and backfill waits.
 type queue struct {
 	places int
 	pace   time.Duration
@@ -83,7 +85,8 @@ func (q *queue) leave(t *ticket) {
 	})
 }
 
-// becomesSilent returns a channel that is closed when the phone becomes silent, or nil if it is already.
+// becomesSilent returns a channel that is closed when the phone becomes silent, or nil if
+// it is already.
 func (q *queue) becomesSilent() <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -114,7 +117,8 @@ func (q *queue) lastHeard() time.Time {
 	return q.heard
 }
 
-// mayBeOff reports whether the phone has left a request without an answer, and has not answered another one since.
+// mayBeOff reports whether the phone has left a request without an answer, and has not answered
+// another one since.
 func (q *queue) mayBeOff() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -195,8 +199,8 @@ func (q *queue) admit(now time.Time) (admitted, refused []*ticket) {
 	return admitted, refused
 }
 
-// crowded returns for how long backfill waits because of everything that went out in the last minute: of what its pace allows in a
-// minute, it leaves an eighth to others. It needs q.mu.
+// crowded returns for how long backfill waits because of everything that went out in the last
+// minute: of what its pace allows in a minute, it leaves an eighth to others. It needs q.mu.
 func (q *queue) crowded(now time.Time) time.Duration {
 	if q.pace <= 0 {
 		return 0
@@ -213,7 +217,8 @@ func recent(times []time.Time) []time.Time {
 	return slices.DeleteFunc(times, func(at time.Time) bool { return time.Since(at) >= time.Minute })
 }
 
-// lookAgainAfter sees to it that backfill goes on after a while, if it waits for that. A live request looks for itself.
+// lookAgainAfter sees to it that backfill goes on after a while, if it waits for that. A live
+// request looks for itself.
 func (q *queue) lookAgainAfter(wait time.Duration) {
 	if len(q.lines[backfill]) == 0 || wait <= 0 {
 		return

@@ -51,7 +51,8 @@ func (d *desk) leave(names ...string) {
 	}
 }
 
-// calls checks who was called since the last time. A name after an exclamation mark is one who was refused.
+// calls checks who was called since the last time. A name after an exclamation mark is one
+// who was refused.
 func (d *desk) calls(names ...string) {
 	d.Helper()
 	d.mu.Lock()

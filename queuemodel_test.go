@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// TestQueueModel does whatever can be done to a queue, in many orders, and checks what must hold at any time.
+// TestQueueModel does whatever can be done to a queue, in many orders, and checks what must hold
+// at any time.
 func TestQueueModel(t *testing.T) {
 	if raceDetector {
 		t.Skip("between two steps the model reads what timers have written, in an order that the race detector does not see; it runs without")

@@ -10,8 +10,8 @@ import (
 	"go.mau.fi/whatsmeow/types"
 )
 
-// Sizes of what comes from outside. Real message ids have 20 to 32 bytes, JIDs some 30 and direct paths some 200. What is larger is
-// refused, and never cut.
+// Sizes of what comes from outside. Real message ids have 20 to 32 bytes, JIDs some 30 and direct
+// paths some 200. What is larger is refused, and never cut.
 const (
 	maxMessageID  = 128
 	maxJID        = 128 // user and server
@@ -24,9 +24,10 @@ type Request struct {
 	Chat      types.JID // the chat that the message is in; a device part is ignored
 	MediaKey  []byte    // 32 bytes
 	IsFromMe  bool      // whether this account sent the message
-	// Participant is the sender in groups, broadcast lists and status, and empty in one-to-one chats. It may be empty for
-	// the account's own messages. A device part is ignored. It may lack its server, as databases store it: then the group tells
-	// whether its members go by phone number or by LID.
+	// Participant is the sender in groups, broadcast lists and status, and empty in one-to-one
+	// chats. It may be empty for the account's own messages. A device part is ignored. It may lack
+	// its server, as databases store it: then the group tells whether its members go by phone
+	// number or by LID.
 	Participant types.JID
 }
 
@@ -38,8 +39,9 @@ func (r Request) String() string {
 // Format prints what String returns, whatever the verb: the media key is a secret.
 func (r Request) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
 
-// NewRequest describes the request for a file of a message, as the protocol wants it: the participant is there for groups,
-// broadcast lists and status, whatever info.IsGroup says (whatsmeow's ParseWebMessage sets it for groups alone).
+// NewRequest describes the request for a file of a message, as the protocol wants it: the
+// participant is there for groups, broadcast lists and status, whatever info.IsGroup says
+// (whatsmeow's ParseWebMessage sets it for groups alone).
 func NewRequest(info *types.MessageInfo, media whatsmeow.DownloadableMessage) Request {
 	var req Request
 	if info != nil {
@@ -59,14 +61,15 @@ func requestFor(source *types.MessageSource, id types.MessageID) Request {
 	return req
 }
 
-// hasParticipant reports whether messages of a chat are told apart by their sender. (WAWebSendReceiptJobCommon sends the
-// participant for group and broadcast chats, status@broadcast among them, and never for one-to-one chats.)
+// hasParticipant reports whether messages of a chat are told apart by their sender.
+// (WAWebSendReceiptJobCommon sends the participant for group and broadcast chats, status@broadcast
+// among them, and never for one-to-one chats.)
 func hasParticipant(chat types.JID) bool {
 	return chat.Server == types.GroupServer || chat.Server == types.BroadcastServer
 }
 
-// normalize checks a request and returns it as it goes on the wire, without device parts and with a copy of the media key.
-// The error wraps ErrInvalidRequest or is ErrNewsletter.
+// normalize checks a request and returns it as it goes on the wire, without device parts and with a
+// copy of the media key. The error wraps ErrInvalidRequest or is ErrNewsletter.
 func (r Request) normalize() (Request, error) {
 	r.Chat, r.Participant = r.Chat.ToNonAD(), r.Participant.ToNonAD()
 	for _, jid := range [...]*types.JID{&r.Chat, &r.Participant} {
@@ -100,7 +103,8 @@ func (r Request) normalize() (Request, error) {
 
 func sizeOf(jid types.JID) int { return len(jid.User) + len(jid.Server) }
 
-// Status is the outcome that a phone reports, with the protocol's own numbers (MediaRetryNotification.ResultType).
+// Status is the outcome that a phone reports, with the protocol's own numbers
+// (MediaRetryNotification.ResultType).
 type Status int
 
 const (
@@ -128,8 +132,9 @@ func (s Status) String() string {
 // A Result is any answer of the phone, good or bad.
 type Result struct {
 	Status Status
-	// DirectPath is where the file is now, with its query. It is set on success, and can be set on other answers too: such
-	// a path is worth a try. It is always an absolute path that stays on WhatsApp's media host.
+	// DirectPath is where the file is now, with its query. It is set on success, and can be set on
+	// other answers too: such a path is worth a try. It is always an absolute path that stays on
+	// WhatsApp's media host.
 	DirectPath    string
 	MessageSecret []byte
 
@@ -145,11 +150,13 @@ func (r Result) String() string {
 	return r.Status.String()
 }
 
-// Format prints what String returns, whatever the verb: the path is a token, and the message secret is a secret.
+// Format prints what String returns, whatever the verb: the path is a token, and the message secret
+// is a secret.
 func (r Result) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
 
-// Err returns nil on success, and else ErrNotFound, ErrDecryption (perhaps wrapping its cause) or ErrGeneral. ErrNotFound is only
-// what the phone has said sealed: an <error code="2"> is no proof that the file is gone, and is ErrGeneral.
+// Err returns nil on success, and else ErrNotFound, ErrDecryption (perhaps wrapping its cause) or
+// ErrGeneral. ErrNotFound is only what the phone has said sealed: an <error code="2"> is no proof
+// that the file is gone, and is ErrGeneral.
 func (r Result) Err() error {
 	switch r.Status {
 	case StatusSuccess:

@@ -33,7 +33,8 @@ import (
 	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
-// prompt is much longer than anything takes that does not wait for a time-out, and much shorter than the default time-out.
+// prompt is much longer than anything takes that does not wait for a time-out, and much shorter
+// than the default time-out.
 const prompt = 8 * time.Second
 
 // People and chats that messages come from.
@@ -75,7 +76,8 @@ func (r *rig) begin(req reupload.Request) *call {
 	return c
 }
 
-// A watchedContext tells when the plugin waits for its end. The contexts that the plugin derives from it do not count.
+// A watchedContext tells when the plugin waits for its end. The contexts that the plugin derives
+// from it do not count.
 type watchedContext struct {
 	context.Context
 	once  sync.Once
@@ -180,8 +182,8 @@ func (r *rig) answer(request wabox.Request, answer wabox.Answer) {
 	}
 }
 
-// marker makes the phone tell of a message that nobody knows, and waits until the client has handled that. What was sent
-// to the client before has been handled then, too.
+// marker makes the phone tell of a message that nobody knows, and waits until the client has
+// handled that. What was sent to the client before has been handled then, too.
 func (r *rig) marker() {
 	r.Helper()
 	id := fmt.Sprintf("MARKER%d", rand.Uint64())
@@ -609,7 +611,8 @@ func TestAcksOfOtherReceiptsAreNotOurs(t *testing.T) {
 	})
 }
 
-// acknowledgedElsewhere sends a request that the server and the phone ignore at first, and then another ack.
+// acknowledgedElsewhere sends a request that the server and the phone ignore at first, and
+// then another ack.
 func (r *rig) acknowledgedElsewhere(info *types.MessageInfo, media *wabox.Media, ack waBinary.Node) *call {
 	r.Helper()
 	before := r.phone.RequestCount()
@@ -753,7 +756,8 @@ func TestCallersShareOneRequest(t *testing.T) {
 	r.asked(2)
 }
 
-// A message can hold two files, which have a media key each. Nothing but that tells whose an answer is.
+// A message can hold two files, which have a media key each. Nothing but that tells whose
+// an answer is.
 func TestTwoFilesOfOneMessage(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -806,7 +810,8 @@ func TestDuplicateAnswersAreHarmless(t *testing.T) {
 	}
 }
 
-// WhatsApp delivers what was not acked once more, which can be when the next request for the file is already under way.
+// WhatsApp delivers what was not acked once more, which can be when the next request for the file
+// is already under way.
 func TestRepeatedAnswerIsNotTheNextOnes(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)

@@ -15,7 +15,8 @@ import (
 	"go.mau.fi/whatsmeow/types/events"
 )
 
-// An address is one way to name a message on the wire. Phone numbers and LIDs are different ways to name the same one.
+// An address is one way to name a message on the wire. Phone numbers and LIDs are different ways to
+// name the same one.
 type address struct {
 	to          types.JID // the own account, without device part
 	chat        types.JID
@@ -46,8 +47,8 @@ func receiptNode(id types.MessageID, fromMe bool, addr address, env envelope) wa
 	}
 }
 
-// isRequestAck reports whether a node is the ack of a request. All receipts for a message have its id, that of its delivery too, so
-// that the id alone does not tell.
+// isRequestAck reports whether a node is the ack of a request. All receipts for a message have its
+// id, that of its delivery too, so that the id alone does not tell.
 func isRequestAck(node *waBinary.Node) bool {
 	return node != nil && node.Tag == "ack" && node.Attrs["class"] == "receipt" && node.Attrs["type"] == "server-error"
 }
@@ -67,19 +68,21 @@ type answer struct {
 	envelope envelope
 	isError  bool // it is an <error> node, and status is its code
 	status   Status
-	// stamp tells one answer about a message from another: a nonce is never used twice, and for want of one there is all that
-	// an error says. One that comes again has the same.
+	// stamp tells one answer about a message from another: a nonce is never used twice, and for
+	// want of one there is all that an error says. One that comes again has the same.
 	stamp string
 }
 
-// Sizes of what an answer brings. Real ones have some 300 bytes, with a nonce of 12 and a secret of 32.
+// Sizes of what an answer brings. Real ones have some 300 bytes, with a nonce of 12 and a
+// secret of 32.
 const (
 	maxAnswer = 16 << 10 // sealed
 	maxStamp  = 512
 	maxSecret = 64
 )
 
-// parseAnswer reads a node of any kind. It is not ok if the node is no mediaretry notification, names no message, or is too large.
+// parseAnswer reads a node of any kind. It is not ok if the node is no mediaretry notification,
+// names no message, or is too large.
 func parseAnswer(node *waBinary.Node) (a answer, ok bool) {
 	if node.Tag != "notification" || node.Attrs["type"] != "mediaretry" {
 		return answer{}, false
@@ -121,8 +124,8 @@ func answerFromEvent(evt *events.MediaRetry) (a answer, ok bool) {
 	return a, a.fits()
 }
 
-// parseErrorCode reads the code of an <error> node, whose numbers are those of the encrypted result. Whatever is not one of
-// them, to the letter, is a general error.
+// parseErrorCode reads the code of an <error> node, whose numbers are those of the encrypted
+// result. Whatever is not one of them, to the letter, is a general error.
 func parseErrorCode(code string) Status {
 	for _, s := range [...]Status{StatusGeneralError, StatusSuccess, StatusNotFound, StatusDecryptionError} {
 		if code == strconv.Itoa(int(s)) {
@@ -139,8 +142,9 @@ func knownStatus(code int) Status {
 	return StatusGeneralError
 }
 
-// read reads a sealed answer, and reports whether the cipher opens it. Then it is authentic, and about the file that has the
-// cipher's media key: the phone has sealed it for this message id. The reading's error wraps ErrInvalidAnswer.
+// read reads a sealed answer, and reports whether the cipher opens it. Then it is authentic, and
+// about the file that has the cipher's media key: the phone has sealed it for this message id. The
+// reading's error wraps ErrInvalidAnswer.
 func (a answer) read(c retryCipher) (r reading, opened bool) {
 	if a.isError {
 		return reading{}, false
@@ -167,8 +171,8 @@ func (a answer) unsealed() reading {
 	return r
 }
 
-// readNotification checks a decrypted answer. WhatsApp Web as well refuses one that names another message. One that names none
-// is authentic all the same, as the id is in what the seal covers.
+// readNotification checks a decrypted answer. WhatsApp Web as well refuses one that names another
+// message. One that names none is authentic all the same, as the id is in what the seal covers.
 func readNotification(id types.MessageID, n *waMmsRetry.MediaRetryNotification) (Result, error) {
 	if n.GetStanzaID() != "" && n.GetStanzaID() != id {
 		return Result{}, fmt.Errorf("%w: it is about another message", ErrInvalidAnswer)
@@ -184,7 +188,8 @@ func readNotification(id types.MessageID, n *waMmsRetry.MediaRetryNotification) 
 	})
 }
 
-// checkResult makes sure that a success has a path that can be used. Other answers merely lose a path that cannot.
+// checkResult makes sure that a success has a path that can be used. Other answers merely lose a
+// path that cannot.
 func checkResult(r Result) (Result, error) {
 	err := checkDirectPath(r.DirectPath)
 	if r.Status == StatusSuccess && err != nil {
@@ -196,8 +201,9 @@ func checkResult(r Result) (Result, error) {
 	return r, nil
 }
 
-// checkDirectPath returns what is wrong with a direct path. whatsmeow appends it to "https://" + host, so that a path such as
-// "@evil.example/" or "//evil.example/" would lead to another host. The error does not quote the path, which is a token.
+// checkDirectPath returns what is wrong with a direct path. whatsmeow appends it to "https://" +
+// host, so that a path such as "@evil.example/" or "//evil.example/" would lead to another host.
+// The error does not quote the path, which is a token.
 func checkDirectPath(path string) error {
 	switch {
 	case path == "":

@@ -11,7 +11,8 @@ import (
 	"go.mau.fi/whatsmeow/types"
 )
 
-// A sender wraps the client's node sender for the one stanza that this package sends. It is the only place that sends.
+// A sender wraps the client's node sender for the one stanza that this package sends. It is the
+// only place that sends.
 type sender struct {
 	client    *whatsmeow.Client
 	tap       *tap // nil if there is none
@@ -20,7 +21,8 @@ type sender struct {
 	wasOnline atomic.Bool             // a login has been seen, so that whatsmeow reconnects by itself
 }
 
-// internals opens what whatsmeow exports under protest: the node sender, the acks, the state of the connection.
+// internals opens what whatsmeow exports under protest: the node sender, the acks, the state
+// of the connection.
 func (s *sender) internals() *whatsmeow.DangerousInternalClient {
 	//lint:ignore SA1019 "dangerous" is what is deprecated; there is no other way to send a receipt and see its ack.
 	return s.client.DangerousInternals()
@@ -43,8 +45,9 @@ func (w wire) release() {
 // errInterrupted means that the connection went away, and that whatsmeow is about to bring it back.
 var errInterrupted = errors.New("the connection was interrupted")
 
-// send seals a request and writes it to the socket. The wire must be released in any case. The error is errInterrupted if
-// waiting for the next login will help, or whatsmeow.ErrNotLoggedIn, whatsmeow.ErrNotConnected or the context's.
+// send seals a request and writes it to the socket. The wire must be released in any case. The
+// error is errInterrupted if waiting for the next login will help, or whatsmeow.ErrNotLoggedIn,
+// whatsmeow.ErrNotConnected or the context's.
 func (s *sender) send(ctx context.Context, req Request, addr address, c retryCipher) (w wire, err error) {
 	if addr.to.IsEmpty() {
 		return w, whatsmeow.ErrNotLoggedIn
@@ -76,7 +79,8 @@ func (s *sender) send(ctx context.Context, req Request, addr address, c retryCip
 // watch returns the wire of the connection that there is.
 func (s *sender) watch() wire {
 	internals := s.internals()
-	// When a connection ends, whatsmeow tells all who wait for a response. Nothing ever responds to this id.
+	// When a connection ends, whatsmeow tells all who wait for a response. Nothing ever responds
+	// to this id.
 	id := internals.GenerateRequestID()
 	gone := internals.WaitResponse(id)
 	return wire{gone: gone, free: func() { internals.CancelResponse(id, gone) }}
@@ -85,9 +89,10 @@ func (s *sender) watch() wire {
 // tapped reports whether acks come through the tap.
 func (s *sender) tapped() bool { return s.tap != nil && s.tap.live.Load() }
 
-// nextAck returns a channel that gets the next ack for a message, whichever of its receipts that is for. It is never
-// cancelled: CancelResponse closes the channel, and an ack that arrives in that moment would panic in whatsmeow. One that
-// never comes costs a map entry until the connection ends.
+// nextAck returns a channel that gets the next ack for a message, whichever of its receipts
+// that is for. It is never cancelled: CancelResponse closes the channel, and an ack that
+// arrives in that moment would panic in whatsmeow. One that never comes costs a map entry
+// until the connection ends.
 func (s *sender) nextAck(id types.MessageID) <-chan *waBinary.Node {
 	return s.internals().WaitResponse(id)
 }
@@ -118,7 +123,8 @@ func (s *sender) own() (pn, lid types.JID) {
 	return types.EmptyJID, types.EmptyJID
 }
 
-// ownID returns the account's phone-number JID without device part, which is empty if the client is not logged in.
+// ownID returns the account's phone-number JID without device part, which is empty if the client is
+// not logged in.
 func (s *sender) ownID() types.JID {
 	pn, _ := s.own()
 	return pn

@@ -18,8 +18,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// A stage has everything that a flight needs but a client: a line that does as the test says, and a clock that the test runs in no
-// time.
+// A stage has everything that a flight needs but a client: a line that does as the test says, and a
+// clock that the test runs in no time.
 type stage struct {
 	*testing.T
 	*pending
@@ -75,7 +75,8 @@ func newStage(t *testing.T) *stage {
 	return s
 }
 
-// isQuiet checks that every flight has landed and left nothing. (That no goroutine is left, the bubble sees to.)
+// isQuiet checks that every flight has landed and left nothing. (That no goroutine is left, the
+// bubble sees to.)
 func (s *stage) isQuiet() {
 	s.Helper()
 	s.flying.Wait()

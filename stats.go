@@ -12,8 +12,8 @@ type Stats struct {
 	Asked   uint64 // requests sent to the phone
 	Healed  uint64 // expired downloads that got a file all the same, which whatsmeow then checks by its hash
 	Late    uint64 // new paths that came when nobody was waiting any more
-	// Unhealed counts the downloads that failed and were not healed, by the [Label] of their cause. Those that are "forbidden" had
-	// not expired.
+	// Unhealed counts the downloads that failed and were not healed, by the [Label] of their cause.
+	// Those that are "forbidden" had not expired.
 	Unhealed map[string]uint64
 	Waiting  int // requests that wait for the phone now, or to be sent
 }
@@ -25,7 +25,8 @@ type counters struct {
 	unhealed map[string]uint64
 }
 
-// fail counts a download that was not healed, and reports whether it is the first one with this cause.
+// fail counts a download that was not healed, and reports whether it is the first one
+// with this cause.
 func (c *counters) fail(cause error) (first bool) {
 	label := Label(cause)
 	c.mu.Lock()

@@ -11,16 +11,18 @@ import (
 	"time"
 )
 
-// A transport repairs downloads whose file has expired. It stands where the media HTTP client's own transport stood, which
-// does all the work: every request, the repeated one too, goes out through base.
+// A transport repairs downloads whose file has expired. It stands where the media HTTP
+// client's own transport stood, which does all the work: every request, the repeated one too,
+// goes out through base.
 type transport struct {
 	base   http.RoundTripper
 	client *http.Client // the bot's, with base: for the requests that the bot has not made itself
 	plugin *Plugin
 }
 
-// RoundTrip implements [http.RoundTripper]. An expired file that cannot be healed is never an error: whatsmeow would repeat
-// the download five times. The caller gets the response that it would have got without us, and [Cause] tells why.
+// RoundTrip implements [http.RoundTripper]. An expired file that cannot be healed is never an
+// error: whatsmeow would repeat the download five times. The caller gets the response that it would
+// have got without us, and [Cause] tells why.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	file, ok := parseDownload(req)
 	if !ok || t.plugin.isClosed() {
@@ -55,15 +57,16 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return healed, nil
 }
 
-// CloseIdleConnections lets http.Client.CloseIdleConnections reach the transport that has the connections.
+// CloseIdleConnections lets http.Client.CloseIdleConnections reach the transport that
+// has the connections.
 func (t *transport) CloseIdleConnections() {
 	if closer, ok := t.base.(interface{ CloseIdleConnections() }); ok {
 		closer.CloseIdleConnections()
 	}
 }
 
-// fromMove downloads a file from where it has moved to. Whatever comes of that but a success, the path that the caller has is then
-// tried as it would be without us.
+// fromMove downloads a file from where it has moved to. Whatever comes of that but a success, the
+// path that the caller has is then tried as it would be without us.
 func (t *transport) fromMove(req *http.Request, file download) *http.Response {
 	path := t.plugin.ledger.movedTo(file.place())
 	if path == "" {
@@ -76,7 +79,8 @@ func (t *transport) fromMove(req *http.Request, file download) *http.Response {
 	return resp
 }
 
-// first makes the request that the caller has made. One for a stand-in path does not leave the machine.
+// first makes the request that the caller has made. One for a stand-in path does not
+// leave the machine.
 func (t *transport) first(req *http.Request, file download) (*http.Response, error) {
 	if file.isStandIn() {
 		return &http.Response{
@@ -87,7 +91,8 @@ func (t *transport) first(req *http.Request, file download) (*http.Response, err
 	return t.exchange(req)
 }
 
-// exchange makes one request. The time-out of the bot's HTTP client holds for it, until the end of its body.
+// exchange makes one request. The time-out of the bot's HTTP client holds for it, until the end
+// of its body.
 func (t *transport) exchange(req *http.Request) (*http.Response, error) {
 	if t.client.Timeout <= 0 {
 		return t.base.RoundTrip(req)
@@ -103,20 +108,23 @@ func (t *transport) exchange(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// The key under which the request of a response that was not healed holds the cause. whatsmeow's error holds the response.
+// The key under which the request of a response that was not healed holds the cause. whatsmeow's
+// error holds the response.
 type causeKey struct{}
 
-// fail notes why a download was not healed, in the response that the caller would have got without us.
+// fail notes why a download was not healed, in the response that the caller would have
+// got without us.
 func (t *transport) fail(resp *http.Response, req *http.Request, cause error) {
 	t.plugin.notHealed(cause)
 	resp.Request = req.WithContext(context.WithValue(req.Context(), causeKey{}, cause))
 }
 
-// replayPauses are the pauses after which a repeated download that fails for a passing reason is tried again.
+// replayPauses are the pauses after which a repeated download that fails for a passing reason
+// is tried again.
 var replayPauses = [...]time.Duration{200 * time.Millisecond, time.Second}
 
-// fetch downloads the file from a new path. It returns a response only if that is a success. If other bytes come in the end, they
-// are the caller's all the same, and wrong is called.
+// fetch downloads the file from a new path. It returns a response only if that is a success. If
+// other bytes come in the end, they are the caller's all the same, and wrong is called.
 func (t *transport) fetch(req *http.Request, file download, path string, wrong func()) (*http.Response, error) {
 	for try := 0; ; try++ {
 		resp, err := t.get(req, file, path, wrong)
@@ -132,8 +140,9 @@ func (t *transport) fetch(req *http.Request, file download, path string, wrong f
 	}
 }
 
-// get downloads the file from a new path once, as the bot's HTTP client would: with its time-out, and following redirects. The error
-// wraps ErrInvalidAnswer if there is nothing under the path, and else ErrReplayFailed.
+// get downloads the file from a new path once, as the bot's HTTP client would: with its
+// time-out, and following redirects. The error wraps ErrInvalidAnswer if there is nothing under
+// the path, and else ErrReplayFailed.
 func (t *transport) get(req *http.Request, file download, path string, wrong func()) (*http.Response, error) {
 	replay, err := file.requestAt(req, path)
 	if err != nil {
@@ -164,8 +173,8 @@ func (t *transport) get(req *http.Request, file download, path string, wrong fun
 	}
 }
 
-// A passingError is why a download from a new path failed that may succeed when it is tried again. Its text holds nothing of the
-// URL, which errors of transports can quote.
+// A passingError is why a download from a new path failed that may succeed when it is tried again.
+// Its text holds nothing of the URL, which errors of transports can quote.
 type passingError struct {
 	text string
 	err  error

@@ -493,7 +493,8 @@ func TestProxyIsNeverBypassed(t *testing.T) {
 				t.Fatal(err)
 			}
 			set(r, proxy)
-			// Only the proxy knows where WhatsApp's hosts are: a request that bypasses it cannot be answered.
+			// Only the proxy knows where WhatsApp's hosts are: a request that bypasses it
+			// cannot be answered.
 			r.client.SetWebsocketHTTPClient(&http.Client{Transport: r.box.Transport()})
 			r.connect()
 			p := r.receivePicture()
@@ -627,7 +628,8 @@ func TestRegisterAfterConnect(t *testing.T) {
 		t.Errorf("Degraded says %v", err)
 	}
 
-	// Inside the handler the answer cannot arrive. The download fails at once, and the request is on its way.
+	// Inside the handler the answer cannot arrive. The download fails at once, and the request is
+	// on its way.
 	media := r.box.Upload(content(), whatsmeow.MediaImage)
 	r.box.Expire(media)
 	start := time.Now()

@@ -21,8 +21,9 @@ import (
 	"github.com/whatsmeow-plugins/reupload"
 )
 
-// testdata/peers.json holds requests, answers and notifications that other implementations have made (Baileys 7.0.0-rc14 and
-// whatsmeow). testdata/peers.outcomes says, one line a vector, what this package makes of each.
+// testdata/peers.json holds requests, answers and notifications that other implementations have
+// made (Baileys 7.0.0-rc14 and whatsmeow). testdata/peers.outcomes says, one line a vector, what
+// this package makes of each.
 type peers struct {
 	Requests []struct {
 		Name, Me, Chat, Participant, To, Wire string
@@ -176,7 +177,8 @@ func TestVectorResponses(t *testing.T) {
 		got := outcome(result, err)
 		check(t, outcomes, "response/"+r.Name, got)
 
-		// A second opinion, where it does not panic: whatever whatsmeow cannot open we must not either, and the reverse.
+		// A second opinion, where it does not panic: whatever whatsmeow cannot open we must not
+		// either, and the reverse.
 		if r.WhatsmeowPanics || len(r.MediaKey) != 32 {
 			continue
 		}

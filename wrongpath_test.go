@@ -25,7 +25,8 @@ func (c cdn) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// A path that has given other bytes is tried again when the phone names it again, and then it is as good as any.
+// A path that has given other bytes is tried again when the phone names it again, and then it is as
+// good as any.
 func TestPathThatWasWrongCanBecomeRight(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := newStage(t)

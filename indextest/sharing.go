@@ -31,8 +31,8 @@ func answersAreTheCallers(c *checker) {
 	}
 }
 
-// entriesAreCopied writes into the slice that was put in, which must be as it was. The media keys in
-// it belong to the index, which may find one twice.
+// entriesAreCopied writes into the slice that was put in, which must be as it was. The media keys
+// in it belong to the index, which may find one twice.
 func entriesAreCopied(c *checker) {
 	batch := []reupload.Entry{clone(entry(2)), clone(entry(3)), clone(entry(1))}
 	batch[0].MediaKey = batch[2].MediaKey

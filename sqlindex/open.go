@@ -71,7 +71,8 @@ func checkBusyTimeout(ctx context.Context, db *sql.DB) error {
 		if err = conn.QueryRowContext(ctx, "PRAGMA busy_timeout").Scan(&timeout); err != nil {
 			return fmt.Errorf("failed to read PRAGMA busy_timeout: %w", err)
 		}
-		// (A table-valued function would have the connection read the schema, before there are tables.)
+		// (A table-valued function would have the connection read the schema, before
+		// there are tables.)
 		var number int
 		var name, file sql.NullString
 		if err = conn.QueryRowContext(ctx, "PRAGMA database_list").Scan(&number, &name, &file); err != nil {

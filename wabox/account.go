@@ -19,8 +19,8 @@ var (
 	errOffline  = errors.New("wabox: the account is offline")
 )
 
-// An Account is one WhatsApp account: its phone, and the one linked device that a client is. Its methods can be called
-// from any goroutine.
+// An Account is one WhatsApp account: its phone, and the one linked device that a client is. Its
+// methods can be called from any goroutine.
 type Account struct {
 	PN, LID types.JID // without device part
 	Device  *store.Device
@@ -44,8 +44,8 @@ type Account struct {
 	changed   chan struct{} // closed, and replaced, when something happens that a Wait method can wait for
 }
 
-// NewClient returns a client for the account that connects to the box. A nil log is silent. For an account without a device
-// it makes one, which is not linked yet.
+// NewClient returns a client for the account that connects to the box. A nil log is silent. For an
+// account without a device it makes one, which is not linked yet.
 func (a *Account) NewClient(log waLog.Logger) *whatsmeow.Client {
 	if a.Device == nil {
 		a.Device = NewDevice()
@@ -55,11 +55,12 @@ func (a *Account) NewClient(log waLog.Logger) *whatsmeow.Client {
 	return cli
 }
 
-// Configure gives a client made elsewhere the HTTP clients that lead it to the box. The client must not be connected.
+// Configure gives a client made elsewhere the HTTP clients that lead it to the box. The client must
+// not be connected.
 func (a *Account) Configure(cli *whatsmeow.Client) { a.box.configure(cli, strconv.Itoa(a.index)) }
 
-// Configure gives a client the HTTP clients that lead it to the box, when it is not known yet which account it will be
-// linked to. The client must not be connected.
+// Configure gives a client the HTTP clients that lead it to the box, when it is not known yet which
+// account it will be linked to. The client must not be connected.
 func (b *Box) Configure(cli *whatsmeow.Client) { b.configure(cli, "") }
 
 func (b *Box) configure(cli *whatsmeow.Client, account string) {
@@ -70,8 +71,8 @@ func (b *Box) configure(cli *whatsmeow.Client, account string) {
 	cli.SetPreLoginHTTPClient(chat)
 }
 
-// accountHeader tells the box whose websocket this is, before the handshake does. A box needs that only to refuse an
-// account that is offline with an HTTP status.
+// accountHeader tells the box whose websocket this is, before the handshake does. A box needs that
+// only to refuse an account that is offline with an HTTP status.
 const accountHeader = "X-Wabox-Account"
 
 type accountTransport struct {
@@ -85,8 +86,9 @@ func (t accountTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.base.RoundTrip(r)
 }
 
-// attach makes a connection that has completed its handshake the account's own, in place of one that it may have had. It
-// refuses one whose device is logged out, and fails if the account is offline.
+// attach makes a connection that has completed its handshake the account's own, in place of
+// one that it may have had. It refuses one whose device is logged out, and fails if the
+// account is offline.
 func (a *Account) attach(c *conn) (refused bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -104,7 +106,8 @@ func (a *Account) attach(c *conn) (refused bool, err error) {
 	return false, nil
 }
 
-// detach takes a connection away from the account, so that what is sent from now on waits for the next one.
+// detach takes a connection away from the account, so that what is sent from now on waits for
+// the next one.
 func (a *Account) detach(c *conn) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -139,8 +142,8 @@ func (a *Account) wait(ctx context.Context, done func() bool) error {
 	}
 }
 
-// Cut breaks the client's connection, abruptly, as a network that fails does. What is sent after Cut has returned waits
-// for the next login.
+// Cut breaks the client's connection, abruptly, as a network that fails does. What is sent after
+// Cut has returned waits for the next login.
 func (a *Account) Cut() {
 	a.mu.Lock()
 	c := a.conn
@@ -151,8 +154,9 @@ func (a *Account) Cut() {
 	}
 }
 
-// Offline cuts the client off while it is true: the connection breaks, and new ones are refused with HTTP status 503. Those
-// of a client that connects otherwise than by [Account.Configure] break when it has said who it is.
+// Offline cuts the client off while it is true: the connection breaks, and new ones are refused
+// with HTTP status 503. Those of a client that connects otherwise than by [Account.Configure] break
+// when it has said who it is.
 func (a *Account) Offline(off bool) {
 	a.mu.Lock()
 	a.offline = off
@@ -162,9 +166,10 @@ func (a *Account) Offline(off bool) {
 	}
 }
 
-// Logout does what the user does who removes the linked device on the phone. A client that is connected is told so, and
-// disconnected a little later if it has not hung up by then; later logins are refused with <failure reason="401"/>. What
-// waits for the client is gone. Logout does not wait for the client. The phone can then link another device.
+// Logout does what the user does who removes the linked device on the phone. A client that is
+// connected is told so, and disconnected a little later if it has not hung up by then; later logins
+// are refused with <failure reason="401"/>. What waits for the client is gone. Logout does not wait
+// for the client. The phone can then link another device.
 func (a *Account) Logout() {
 	a.mu.Lock()
 	c := a.conn
@@ -184,8 +189,8 @@ func (a *Account) Logins() int {
 	return a.logins
 }
 
-// WaitOnline waits until the client is logged in and has made its connection active, so that what is sent to it arrives
-// at once.
+// WaitOnline waits until the client is logged in and has made its connection active, so that what
+// is sent to it arrives at once.
 func (a *Account) WaitOnline(ctx context.Context) error {
 	return a.wait(ctx, func() bool { return a.conn != nil && a.conn.active })
 }

@@ -19,30 +19,33 @@ func (in Incoming) place() place {
 	return place{in.Chat.ToNonAD(), in.From.ToNonAD(), in.FromMe, in.LIDMode}
 }
 
-// Strict sets whether the phone insists on how a request names the message, which it does unless this is set to false. It
-// looks at:
+// Strict sets whether the phone insists on how a request names the message, which it does unless
+// this is set to false. It looks at:
 //
 //   - to: the account's own phone number or LID, without a device part;
 //   - jid of <rmr>: the chat of the message, by phone number or LID if that is a user;
 //   - from_me: whether the account wrote the message;
-//   - participant: the sender, by phone number or LID, without a device part, in groups, broadcast lists and status; none in
-//     a chat with one user. In a group that is addressed by LIDs, it has to be a LID.
+//   - participant: the sender, by phone number or LID, without a device part, in groups,
+//     broadcast lists and status; none in a chat with one user. In a group that is addressed by
+//     LIDs, it has to be a LID.
 //
-// The phone knows where the messages are that came by [Account.Deliver], [Account.DeliverHistory] or
-// [Account.KnowsMessage], and those that they quote. It knows the two addresses of a person by [Incoming.Alt], histories and
-// [Box.Link]. For files given by [Account.Knows] it looks at to alone.
+// The phone knows where the messages are that came by [Account.Deliver],
+// [Account.DeliverHistory] or [Account.KnowsMessage], and those that they quote. It knows the
+// two addresses of a person by [Incoming.Alt], histories and [Box.Link]. For files given by
+// [Account.Knows] it looks at to alone.
 //
-// A request that names its message wrongly has [Request.Wrong] set. The server acknowledges it, and the phone does what
-// [Account.Mismatch] says; scripts and [Account.Phone] are for those that are right.
+// A request that names its message wrongly has [Request.Wrong] set. The server acknowledges it,
+// and the phone does what [Account.Mismatch] says; scripts and [Account.Phone] are for those
+// that are right.
 func (a *Account) Strict(on bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.phone.lenient = !on
 }
 
-// Mismatch sets what the phone does about a request that names a message wrongly. nil sets it back to the default, which
-// is what has been seen of real phones: silence; and <error code="2"/> for a phone number as participant in a group that is
-// addressed by LIDs.
+// Mismatch sets what the phone does about a request that names a message wrongly. nil sets it back
+// to the default, which is what has been seen of real phones: silence; and <error code="2"/> for a
+// phone number as participant in a group that is addressed by LIDs.
 func (a *Account) Mismatch(f PhoneFunc) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -65,8 +68,8 @@ func (p *phone) wrongTo(r Request) string {
 	return ""
 }
 
-// wrong says what of a request does not name the message at a place, or "" if all does. byNumber is set if it is only the
-// form of the participant. The account's mu is held.
+// wrong says what of a request does not name the message at a place, or "" if all does. byNumber is
+// set if it is only the form of the participant. The account's mu is held.
 func (p *phone) wrong(r Request, at place) (why string, byNumber bool) {
 	people := &p.account.box.people
 	switch {
@@ -92,8 +95,8 @@ func (p *phone) wrong(r Request, at place) (why string, byNumber bool) {
 	return "", false
 }
 
-// byLID reports whether a message is in a group that is addressed by LIDs. What the group is now counts, if that is known.
-// The account's mu is held.
+// byLID reports whether a message is in a group that is addressed by LIDs. What the group is now
+// counts, if that is known. The account's mu is held.
 func (p *phone) byLID(at place) bool {
 	if g, ok := p.account.groups[at.chat]; ok {
 		return g.mode == types.AddressingModeLID

@@ -20,8 +20,8 @@ const (
 	DecryptionError = waMmsRetry.MediaRetryNotification_DECRYPTION_ERROR
 )
 
-// An Ack is what the server says about a request, before the phone does. It is sent on the connection that the request
-// came in on, and lost with that.
+// An Ack is what the server says about a request, before the phone does. It is sent on the
+// connection that the request came in on, and lost with that.
 type Ack string
 
 const (
@@ -29,12 +29,12 @@ const (
 	AckNone Ack = "none" // nothing
 )
 
-// AckError refuses a request with an error code, such as "479". The phone then never gets it, and the rest of the
-// [Answer] does not happen.
+// AckError refuses a request with an error code, such as "479". The phone then never gets it, and
+// the rest of the [Answer] does not happen.
 func AckError(code string) Ack { return Ack(code) }
 
-// An Answer is what the server and the phone do about one request. The zero Answer is a notification with the result
-// GENERAL_ERROR, as that is 0.
+// An Answer is what the server and the phone do about one request. The zero Answer is a
+// notification with the result GENERAL_ERROR, as that is 0.
 type Answer struct {
 	Ack      Ack // for the first of several answers to a request, and not with [Account.SendAnswer]
 	AckDelay time.Duration
@@ -50,7 +50,8 @@ type Answer struct {
 	DirectPath    string  // in place of the path of a new upload, verbatim
 	StanzaID      *string // in place of the message's id
 	MessageSecret []byte
-	// ErrorCode makes it an answer with <error code="…"/> in place of a ciphertext. If it is "", the node has no code.
+	// ErrorCode makes it an answer with <error code="…"/> in place of a ciphertext. If it is "",
+	// the node has no code.
 	ErrorCode *string
 
 	IV       []byte // in place of 12 random bytes, verbatim. AES-GCM uses it if it has their length
@@ -62,8 +63,9 @@ type Answer struct {
 	Edit func(*waBinary.Node) // edits the whole notification
 }
 
-// SendAnswer plays an answer to an earlier request, without an ack. It returns when the notification has been sent or is
-// held for the next login. It fails if that cannot be done any more, as [Account.SendNode] does.
+// SendAnswer plays an answer to an earlier request, without an ack. It returns when the
+// notification has been sent or is held for the next login. It fails if that cannot be done any
+// more, as [Account.SendNode] does.
 func (a *Account) SendAnswer(r Request, ans Answer) error {
 	if !a.box.sleep(ans.Delay) || !a.phone.held(ans) {
 		return errClosed
@@ -190,7 +192,8 @@ func (p *phone) encrypt(r Request, ans Answer) (ciphertext, iv []byte, err error
 	return ciphertext, iv, nil
 }
 
-// retryNotification returns the plaintext of an answer. It uploads the file again where the answer has a path.
+// retryNotification returns the plaintext of an answer. It uploads the file again where the answer
+// has a path.
 func (p *phone) retryNotification(r Request, ans Answer) *waMmsRetry.MediaRetryNotification {
 	plaintext := &waMmsRetry.MediaRetryNotification{
 		StanzaID:      &r.ID,

@@ -231,7 +231,8 @@ func TestOnReceipt(t *testing.T) {
 	media := box.Upload([]byte("picture"), whatsmeow.MediaImage)
 	evt := received(t, b, media, wabox.Incoming{})
 
-	// The request is dropped; then the connection breaks in place of an ack, and the answer is held.
+	// The request is dropped; then the connection breaks in place of an ack, and the
+	// answer is held.
 	account.OnReceipt(func(r wabox.Request) bool {
 		if r.ID != evt.Info.ID {
 			t.Errorf("got %s", r.ID)

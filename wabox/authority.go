@@ -23,8 +23,8 @@ import (
 // validity is how long the certificates of a process are good for, in each direction.
 const validity = 24 * time.Hour
 
-// An authority holds what clients are made to trust. There is one in a process, because whatsmeow has one root key for
-// all of its clients: boxes can come and go while other clients are connected.
+// An authority holds what clients are made to trust. There is one in a process, because whatsmeow
+// has one root key for all of its clients: boxes can come and go while other clients are connected.
 type authority struct {
 	noise *keys.KeyPair   // the chat server's static key
 	chain []byte          // marshalled waCert.CertChain that certifies noise
@@ -36,8 +36,9 @@ var theAuthority = sync.OnceValues(newAuthority)
 
 func newAuthority() (*authority, error) {
 	root, intermediate, leaf := keys.NewKeyPair(), keys.NewKeyPair(), keys.NewKeyPair()
-	// libsignal has one logger for the process, makes it at its first use without a lock, and writes to standard error. All
-	// that it says here is that a message came twice, which whatsmeow logs as well.
+	// libsignal has one logger for the process, makes it at its first use without a lock, and
+	// writes to standard error. All that it says here is that a message came twice, which whatsmeow
+	// logs as well.
 	var silent signallog.Loggable = silence{}
 	signallog.Setup(&silent)
 	intermediateCert, err := noiseCert(root, whatsmeow.WACertIssuerSerial, 1, intermediate)
@@ -84,7 +85,8 @@ func noiseCert(issuer *keys.KeyPair, issuerSerial, serial uint32, subject *keys.
 	return &waCert.CertChain_NoiseCertificate{Details: details, Signature: signature[:]}, nil
 }
 
-// certifyHosts makes the TLS certificate: a CA, and one leaf for every host name that whatsmeow connects to.
+// certifyHosts makes the TLS certificate: a CA, and one leaf for every host name that
+// whatsmeow connects to.
 func (a *authority) certifyHosts() error {
 	now := time.Now()
 	ca := &x509.Certificate{
@@ -133,8 +135,8 @@ func (a *authority) certifyHosts() error {
 	return nil
 }
 
-// CertPool returns the private CA of this process. It certifies web.whatsapp.com and WhatsApp's media hosts.
-// The pool is the caller's to extend.
+// CertPool returns the private CA of this process. It certifies web.whatsapp.com and WhatsApp's
+// media hosts. The pool is the caller's to extend.
 func CertPool() *x509.CertPool {
 	a, err := theAuthority()
 	if err != nil {

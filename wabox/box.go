@@ -1,7 +1,8 @@
-// Package wabox is WhatsApp in a box: one WhatsApp on loopback, inside this process, for the tests of bots. It has a chat
-// server, phones, contacts and a CDN, and is good enough for an unmodified whatsmeow client to be linked to and log in to
-// over a real websocket and noise handshake, to exchange messages that are truly encrypted with Signal, to synchronise
-// history, to download and upload media, and to ask the phone to upload a file again.
+// Package wabox is WhatsApp in a box: one WhatsApp on loopback, inside this process, for the tests
+// of bots. It has a chat server, phones, contacts and a CDN, and is good enough for an unmodified
+// whatsmeow client to be linked to and log in to over a real websocket and noise handshake, to
+// exchange messages that are truly encrypted with Signal, to synchronise history, to download and
+// upload media, and to ask the phone to upload a file again.
 //
 //	func TestBot(t *testing.T) {
 //		box := wabox.Start(t)
@@ -20,39 +21,45 @@
 //		…                          // and the phone answers who asks it for the file
 //	}
 //
-// What takes a [TB] is for tests, and ends them when something fails. The rest returns errors, and is for programs too.
+// What takes a [TB] is for tests, and ends them when something fails. The rest returns errors, and
+// is for programs too.
 //
 // # Trust
 //
-// whatsmeow checks the chat server against whatsmeow.WACertPubKey, one variable for the whole process. The first box, or
-// the first call of [CertPool], sets it: a process that uses this package can no longer talk to the real WhatsApp.
-// No client may be connecting at that moment.
+// whatsmeow checks the chat server against whatsmeow.WACertPubKey, one variable for the whole
+// process. The first box, or the first call of [CertPool], sets it: a process that uses this
+// package can no longer talk to the real WhatsApp. No client may be connecting at that moment.
 //
 // # Linking
 //
-// [Box.NewAccount] and [Box.Pair] make accounts whose device is linked already, which is what most tests want. A client that
-// is to be linked as users do it gets an account from [Box.NewPhone], and [Account.Scan] or [Account.EnterCode].
+// [Box.NewAccount] and [Box.Pair] make accounts whose device is linked already, which is what most
+// tests want. A client that is to be linked as users do it gets an account from [Box.NewPhone], and
+// [Account.Scan] or [Account.EnterCode].
 //
 // # Delivery
 //
-// What an account is sent waits until a client has logged in and made its connection active, and arrives in order. Then
-// comes <ib><offline count/></ib>, then what is new. As with the real WhatsApp, a message, notification or receipt is
-// kept until the client has acknowledged it, and comes again after the next login if the connection broke before that:
-// nothing is lost, but something that was handled an instant before a break can be seen twice. A message that the client
-// cannot decrypt is encrypted anew when it asks for that. Answers to what the client itself sends, which are acks and iq
-// results, belong to the connection that they came in on, and go down with it.
+// What an account is sent waits until a client has logged in and made its connection active, and
+// arrives in order. Then comes <ib><offline count/></ib>, then what is new. As with the real
+// WhatsApp, a message, notification or receipt is kept until the client has acknowledged it, and
+// comes again after the next login if the connection broke before that: nothing is lost, but
+// something that was handled an instant before a break can be seen twice. A message that the
+// client cannot decrypt is encrypted anew when it asks for that. Answers to what the client
+// itself sends, which are acks and iq results, belong to the connection that they came in on,
+// and go down with it.
 //
 // # Re-uploads
 //
-// The phone has the files of all messages that the client gets or sends, and answers a request to upload one again, if the
-// request names the message rightly: see [Account.Strict]. [Account.Phone] and [Account.Script] make it answer otherwise.
+// The phone has the files of all messages that the client gets or sends, and answers a request to
+// upload one again, if the request names the message rightly: see [Account.Strict]. [Account.Phone]
+// and [Account.Script] make it answer otherwise.
 //
 // # What it is not
 //
-// This package knows of WhatsApp what public code and documents say, and was not compared with WhatsApp's servers. It has
-// no calls, presence, profiles, app state, or changes of groups by clients: what a client asks beyond the above is
-// answered with an empty result. A contact has one device, and confirms nothing. The accounts of a box do not hear each
-// other. And whatsmeow itself gives up the order of nodes when more than 2048 of them wait for its handlers.
+// This package knows of WhatsApp what public code and documents say, and was not compared with
+// WhatsApp's servers. It has no calls, presence, profiles, app state, or changes of groups by
+// clients: what a client asks beyond the above is answered with an empty result. A contact has one
+// device, and confirms nothing. The accounts of a box do not hear each other. And whatsmeow itself
+// gives up the order of nodes when more than 2048 of them wait for its handlers.
 package wabox
 
 import (
@@ -124,13 +131,14 @@ var errClosed = errors.New("wabox: the box is closed")
 // netConnKey is the key of a request's connection in its context.
 type netConnKey struct{}
 
-// Close stops every listener, connection and goroutine of the box, and waits for them. Proxies are closed too.
-// It can be called more than once, but not from a callback that the box makes.
+// Close stops every listener, connection and goroutine of the box, and waits for them. Proxies are
+// closed too. It can be called more than once, but not from a callback that the box makes.
 func (b *Box) Close() {
 	b.mu.Lock()
 	if !b.closed {
 		b.closed = true
-		// The server comes first: a handler that is told to stop while its connection lives would end its response well.
+		// The server comes first: a handler that is told to stop while its connection lives would
+		// end its response well.
 		_ = b.server.Close()
 		b.cancel()
 		for _, p := range b.proxies {
@@ -151,7 +159,8 @@ func (b *Box) enter() bool {
 	return !b.closed
 }
 
-// spawn runs a function on a goroutine that Close waits for. In a closed box it does nothing, and returns false.
+// spawn runs a function on a goroutine that Close waits for. In a closed box it does nothing,
+// and returns false.
 func (b *Box) spawn(f func()) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -189,8 +198,9 @@ func (b *Box) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Transport returns a new transport that reaches the box whatever the host in the URL, and trusts [CertPool].
-// Only loopback addresses are dialed as they are, so that its Proxy field can be set to a local proxy.
+// Transport returns a new transport that reaches the box whatever the host in the URL, and trusts
+// [CertPool]. Only loopback addresses are dialed as they are, so that its Proxy field can be set to
+// a local proxy.
 func (b *Box) Transport() *http.Transport {
 	var dialer net.Dialer
 	return &http.Transport{
@@ -226,8 +236,8 @@ type Event struct {
 	Asked   *Asked
 }
 
-// OnEvent calls f for everything that happens, on the goroutine on which it happens, so that calls can be concurrent. nil
-// turns that off.
+// OnEvent calls f for everything that happens, on the goroutine on which it happens, so that calls
+// can be concurrent. nil turns that off.
 func (b *Box) OnEvent(f func(Event)) {
 	if f == nil {
 		b.observer.Store(nil)

@@ -96,8 +96,8 @@ func (c *cdn) link(f *blob, t whatsmeow.MediaType) string {
 	return directPath
 }
 
-// find returns the file with a media key. If it was not uploaded by [Box.Upload], it makes one out of what a message says
-// about the file: the CDN may have that from a client, or not at all.
+// find returns the file with a media key. If it was not uploaded by [Box.Upload], it makes one out
+// of what a message says about the file: the CDN may have that from a client, or not at all.
 func (c *cdn) find(said *Media) *Media {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -120,8 +120,9 @@ func (b *Box) edit(directPath string, f func(*link)) {
 	f(b.cdn.links[path])
 }
 
-// SetStatus makes the CDN answer downloads from a path with an HTTP status and a body, before it checks anything else.
-// The path's query does not matter, and the path need not exist. Status 0 takes that back.
+// SetStatus makes the CDN answer downloads from a path with an HTTP status and a body, before it
+// checks anything else. The path's query does not matter, and the path need not exist. Status 0
+// takes that back.
 func (b *Box) SetStatus(directPath string, status int, body string) {
 	b.edit(directPath, func(l *link) { l.status, l.body = status, body })
 }
@@ -132,7 +133,8 @@ func (b *Box) Corrupt(directPath string) { b.edit(directPath, func(l *link) { l.
 // Truncate makes the CDN break the connection after half of the bytes that it announced.
 func (b *Box) Truncate(directPath string) { b.edit(directPath, func(l *link) { l.truncate = true }) }
 
-// Stall makes the CDN wait until a channel is closed before it answers a download from a path. nil takes that back.
+// Stall makes the CDN wait until a channel is closed before it answers a download from a path. nil
+// takes that back.
 func (b *Box) Stall(directPath string, until <-chan struct{}) {
 	b.edit(directPath, func(l *link) { l.stall = until })
 }
@@ -172,8 +174,8 @@ func (b *Box) RecordAsked(on bool) {
 	b.cdn.unasked = !on
 }
 
-// MediaHosts sets the hosts that a client is told to download from. whatsmeow remembers them for the five minutes that
-// they are good for.
+// MediaHosts sets the hosts that a client is told to download from. whatsmeow remembers them for
+// the five minutes that they are good for.
 func (b *Box) MediaHosts(hosts ...string) {
 	b.cdn.mu.Lock()
 	defer b.cdn.mu.Unlock()

@@ -120,7 +120,8 @@ func (c *conn) abort() {
 
 // farewell sends a last node, and gives the client time to hang up before the box does.
 //
-// A client handles nodes on a queue that it drops when the connection ends: closing at once would let it miss the node.
+// A client handles nodes on a queue that it drops when the connection ends: closing at once would
+// let it miss the node.
 func (c *conn) farewell(node waBinary.Node) {
 	_ = c.raw.SetReadDeadline(time.Now().Add(farewellTime))
 	if c.write(node) != nil {
@@ -175,7 +176,8 @@ func (c *conn) writeMarshalled(node waBinary.Node, data []byte) error {
 	return c.writeFrame(c.send.aead.Seal(nil, c.send.nonce(), data, nil))
 }
 
-// marshal encodes a node. What a test has put into one can be anything, and the encoder panics on what it does not know.
+// marshal encodes a node. What a test has put into one can be anything, and the encoder panics on
+// what it does not know.
 func marshal(node waBinary.Node) (data []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {

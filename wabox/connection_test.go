@@ -61,7 +61,8 @@ func TestHeldWhileAway(t *testing.T) {
 	close(release)
 	b.connect(t)
 
-	// The message may come again, if the connection broke before it was acknowledged; then it is not an event again.
+	// The message may come again, if the connection broke before it was acknowledged; then it is
+	// not an event again.
 	if got := next[*events.Message](t, b).Info.ID; got != first {
 		t.Errorf("got %s, want %s", got, first)
 	}
@@ -232,7 +233,8 @@ func TestClose(t *testing.T) {
 	deliver(t, account, wabox.Incoming{}, &waE2E.Message{ImageMessage: media.Image()})
 	evt := next[*events.Message](t, b)
 
-	// An answer that never comes, a download that never ends and a tunnel that nobody closes are no obstacles.
+	// An answer that never comes, a download that never ends and a tunnel that nobody closes
+	// are no obstacles.
 	account.Script(evt.Info.ID, wabox.Answer{Hold: make(chan struct{})})
 	if err := b.SendMediaRetryReceipt(t.Context(), &evt.Info, media.MediaKey); err != nil {
 		t.Fatal(err)

@@ -18,24 +18,25 @@ var defaultContact = types.NewJID("447700900123", types.DefaultUserServer)
 type Incoming struct {
 	ID   types.MessageID // defaults to a fresh one
 	Chat types.JID       // a user, group, broadcast list, status@broadcast or newsletter. Defaults to From, one-to-one
-	// From is the sender, as phone number or LID. It may have a device part. Defaults to some contact, or to the own
-	// account if FromMe is set. Newsletters do not name senders.
+	// From is the sender, as phone number or LID. It may have a device part. Defaults to some
+	// contact, or to the own account if FromMe is set. Newsletters do not name senders.
 	From types.JID
-	// FromMe is for what was sent with the own phone. Unless From is set, that writes under its phone number, and under
-	// its LID where LIDMode is set or Chat is a LID.
+	// FromMe is for what was sent with the own phone. Unless From is set, that writes under its
+	// phone number, and under its LID where LIDMode is set or Chat is a LID.
 	FromMe  bool
 	LIDMode bool // the group or broadcast is addressed by LIDs. This is so too when From is a LID
-	// Alt is the other address of the sender, or that of the other side of a one-to-one chat if FromMe is set: the LID of
-	// a phone number, or the phone number of a LID. A client may learn it from no other place. Defaults to none.
+	// Alt is the other address of the sender, or that of the other side of a one-to-one chat if
+	// FromMe is set: the LID of a phone number, or the phone number of a LID. A client may learn it
+	// from no other place. Defaults to none.
 	Alt       types.JID
 	Timestamp time.Time // defaults to now
-	// Broken is how many copies of the message arrive in a state that the client cannot decrypt. It asks for another, up to
-	// four times, and gets the message then.
+	// Broken is how many copies of the message arrive in a state that the client cannot decrypt. It
+	// asks for another, up to four times, and gets the message then.
 	Broken int
 }
 
-// Deliver sends the client a message, encrypted with Signal for everything but newsletters, and returns its id. The phone
-// knows the message, as if [Account.KnowsMessage] had been called.
+// Deliver sends the client a message, encrypted with Signal for everything but newsletters, and
+// returns its id. The phone knows the message, as if [Account.KnowsMessage] had been called.
 func (a *Account) Deliver(in Incoming, msg *waE2E.Message) (types.MessageID, error) {
 	in = a.withDefaults(in)
 	a.learnWhere(in)
@@ -128,7 +129,8 @@ func (in Incoming) attrs() waBinary.Attrs {
 	return attrs
 }
 
-// mediaTypeOf returns the name that a stanza has for the media of a message, or "" if there is none.
+// mediaTypeOf returns the name that a stanza has for the media of a message, or "" if
+// there is none.
 func mediaTypeOf(msg *waE2E.Message) string {
 	switch {
 	case msg.ImageMessage != nil:

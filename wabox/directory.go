@@ -8,7 +8,8 @@ import (
 	"go.mau.fi/whatsmeow/types"
 )
 
-// usync answers a client that asks about users. Everybody is on WhatsApp, with a phone and no other device.
+// usync answers a client that asks about users. Everybody is on WhatsApp, with a phone and
+// no other device.
 func (a *Account) usync(usync waBinary.Node) waBinary.Node {
 	query := usync.GetChildByTag("query")
 	var users []waBinary.Node
@@ -47,7 +48,8 @@ func (a *Account) userInfo(asked, query waBinary.Node) waBinary.Node {
 	return waBinary.Node{Tag: "user", Attrs: attrs, Content: content}
 }
 
-// lidOf returns the LID of a user, as the client is told it. It is empty for who is asked about by LID.
+// lidOf returns the LID of a user, as the client is told it. It is empty for who is asked
+// about by LID.
 func (a *Account) lidOf(jid types.JID) types.JID {
 	if jid.Server != types.DefaultUserServer {
 		return types.EmptyJID

@@ -87,7 +87,8 @@ func ExampleAccount_Scan() {
 	// 15550000001:3@s.whatsapp.net
 }
 
-// The phone's answers to requests for one message, in order. The last one is for all further requests too.
+// The phone's answers to requests for one message, in order. The last one is for all
+// further requests too.
 func ExampleAccount_Script() {
 	ctx := context.Background()
 	box, err := wabox.New()

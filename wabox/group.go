@@ -16,8 +16,9 @@ type group struct {
 	created time.Time
 }
 
-// NewGroup makes a group that the account is in, with other members, and returns its address. The members' phone numbers
-// become their LIDs in a group that is addressed by LIDs. A message comes out of the group by [Account.Deliver].
+// NewGroup makes a group that the account is in, with other members, and returns its address. The
+// members' phone numbers become their LIDs in a group that is addressed by LIDs. A message comes
+// out of the group by [Account.Deliver].
 func (a *Account) NewGroup(mode types.AddressingMode, members ...types.JID) types.JID {
 	own := a.PN
 	if mode == types.AddressingModeLID {
@@ -36,8 +37,8 @@ func (a *Account) NewGroup(mode types.AddressingMode, members ...types.JID) type
 	return jid
 }
 
-// Group makes a group known to the server, or sets anew what that knows. Clients that ask about another are told that it
-// does not exist.
+// Group makes a group known to the server, or sets anew what that knows. Clients that ask about
+// another are told that it does not exist.
 func (a *Account) Group(jid types.JID, mode types.AddressingMode, members ...types.JID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -47,7 +48,8 @@ func (a *Account) Group(jid types.JID, mode types.AddressingMode, members ...typ
 	a.groups[jid] = group{mode, members, time.Now()}
 }
 
-// groupQuery answers a client that asks about a group, or about all that it is in. It returns false if there is none.
+// groupQuery answers a client that asks about a group, or about all that it is in. It returns false
+// if there is none.
 func (a *Account) groupQuery(iq *waBinary.Node) (waBinary.Node, bool) {
 	if _, all := iq.GetOptionalChildByTag("participating"); all {
 		a.mu.Lock()

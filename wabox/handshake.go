@@ -12,8 +12,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// handshake returns the account that the client belongs to, or nil if there is none with its key. One that is not linked yet
-// has its registration in c.
+// handshake returns the account that the client belongs to, or nil if there is none with its key.
+// One that is not linked yet has its registration in c.
 func (c *conn) handshake() (*Account, error) {
 	prologue := make([]byte, len(socket.WAConnHeader))
 	if _, err := io.ReadFull(c.reader, prologue); err != nil {

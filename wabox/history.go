@@ -13,8 +13,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// DeliverHistory sends the client a history sync: a blob on the CDN, and a message about it from the own phone. The phone
-// knows all files that the history speaks of, each under the id of its message.
+// DeliverHistory sends the client a history sync: a blob on the CDN, and a message about it
+// from the own phone. The phone knows all files that the history speaks of, each under the id
+// of its message.
 func (a *Account) DeliverHistory(hs *waHistorySync.HistorySync) error {
 	data, err := proto.Marshal(hs)
 	if err != nil {

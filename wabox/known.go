@@ -19,14 +19,15 @@ type knownFile struct {
 	quoted bool // known from a message that quotes it alone
 }
 
-// Knows gives the phone a file of a message, wherever that is: requests for it are answered by the message's id alone.
+// Knows gives the phone a file of a message, wherever that is: requests for it are answered by the
+// message's id alone.
 func (a *Account) Knows(id types.MessageID, m *Media) {
 	a.phone.learn(id, knownFile{Media: m})
 }
 
-// KnowsMessage gives the phone a message that the client does not get, such as one from before it was linked, and returns
-// its id. [Account.Deliver] and [Account.DeliverHistory] do that by themselves; the file of a quoted message is then known
-// as that message's own.
+// KnowsMessage gives the phone a message that the client does not get, such as one from before it
+// was linked, and returns its id. [Account.Deliver] and [Account.DeliverHistory] do that by
+// themselves; the file of a quoted message is then known as that message's own.
 func (a *Account) KnowsMessage(in Incoming, msg *waE2E.Message) types.MessageID {
 	in = a.withDefaults(in)
 	a.learnWhere(in)
@@ -41,8 +42,8 @@ func (a *Account) Forget(id types.MessageID) {
 	a.phone.lost[id] = true
 }
 
-// learn adds a file. What a quote says of a message does not count where the phone has the message itself: whoever quotes
-// may say what he likes.
+// learn adds a file. What a quote says of a message does not count where the phone has the message
+// itself: whoever quotes may say what he likes.
 func (p *phone) learn(id types.MessageID, f knownFile) {
 	p.account.mu.Lock()
 	defer p.account.mu.Unlock()

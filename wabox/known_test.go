@@ -168,7 +168,8 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// Of several files under one id, a request gets the one that it names, or the one that it is encrypted for.
+// Of several files under one id, a request gets the one that it names, or the one that it
+// is encrypted for.
 func TestSameID(t *testing.T) {
 	t.Parallel()
 	box := newBox(t)

@@ -13,7 +13,8 @@ import (
 	"go.mau.fi/whatsmeow/util/keys"
 )
 
-// firstDevice is the number of the first device that is linked to an account. The phone is device 0.
+// firstDevice is the number of the first device that is linked to an account. The phone
+// is device 0.
 const firstDevice = 3
 
 // A linked is what the server knows of the device that is linked to an account.
@@ -22,11 +23,13 @@ type linked struct {
 	noise   [32]byte
 }
 
-// NewAccount makes an account with its own phone number and LID, and a device as pairing leaves it, in memory.
+// NewAccount makes an account with its own phone number and LID, and a device as pairing leaves
+// it, in memory.
 func (b *Box) NewAccount() *Account { return b.Pair(NewDevice()) }
 
-// NewPhone makes an account that no device is linked to yet, for clients that are linked as users do it: by QR code, see
-// [Account.Scan], or by linking code, see [Account.EnterCode]. Its Device is nil until [Account.NewClient] makes one.
+// NewPhone makes an account that no device is linked to yet, for clients that are linked as users
+// do it: by QR code, see [Account.Scan], or by linking code, see [Account.EnterCode]. Its Device is
+// nil until [Account.NewClient] makes one.
 func (b *Box) NewPhone() *Account {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -36,10 +39,11 @@ func (b *Box) NewPhone() *Account {
 	return a
 }
 
-// Pair makes an account for a device made elsewhere, such as one of whatsmeow's sqlstore. It fills in what pairing does,
-// and keys that are missing; the caller saves it, and makes its client only then, for whatsmeow looks whether it is paired
-// when a client is made. A device that has addresses, from another box or because it is a second one of an account, keeps
-// them. A second device is an Account of its own, with a phone that answers for itself.
+// Pair makes an account for a device made elsewhere, such as one of whatsmeow's sqlstore. It fills
+// in what pairing does, and keys that are missing; the caller saves it, and makes its client only
+// then, for whatsmeow looks whether it is paired when a client is made. A device that has
+// addresses, from another box or because it is a second one of an account, keeps them. A second
+// device is an Account of its own, with a phone that answers for itself.
 func (b *Box) Pair(dev *store.Device) *Account {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -112,7 +116,8 @@ func pair(dev *store.Device, id, lid types.JID) {
 	}
 }
 
-// ownerOf returns the account that a device belongs to, or nil if there is none with its address and key.
+// ownerOf returns the account that a device belongs to, or nil if there is none with its
+// address and key.
 func (b *Box) ownerOf(user uint64, device uint32, noise []byte) *Account {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -147,7 +152,8 @@ func (a *Account) linkDevice(noise [32]byte, client clientKeys, id, lid types.JI
 	a.unlinked = false
 }
 
-// nextDevice returns the addresses of the next device that is linked to the account, or an error if it has one.
+// nextDevice returns the addresses of the next device that is linked to the account, or an error if
+// it has one.
 func (a *Account) nextDevice() (id, lid types.JID, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

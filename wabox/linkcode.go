@@ -17,7 +17,8 @@ import (
 	"golang.org/x/crypto/curve25519"
 )
 
-// A companionHello is what a client sends when it has made a linking code: a key that is encrypted with the code.
+// A companionHello is what a client sends when it has made a linking code: a key that is encrypted
+// with the code.
 type companionHello struct {
 	jid     types.JID // the account that the client wants to be linked to
 	ref     []byte
@@ -96,7 +97,8 @@ func (e *exchange) primaryHello(phone *keys.KeyPair) waBinary.Node {
 	}
 }
 
-// secret returns what the client will accept a pairing under, out of the keys that it has wrapped for the phone.
+// secret returns what the client will accept a pairing under, out of the keys that it has wrapped
+// for the phone.
 func (e *exchange) secret(wrapped []byte, phone *keys.KeyPair, client [32]byte) ([]byte, error) {
 	if len(wrapped) < 32+12 {
 		return nil, errWrongCode

@@ -19,7 +19,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Media is a file on the CDN, and what a message says about it. It is not to be changed: messages and the phone share it.
+// Media is a file on the CDN, and what a message says about it. It is not to be changed: messages
+// and the phone share it.
 type Media struct {
 	Plaintext     []byte
 	MediaKey      []byte // nil for newsletter media, which is not encrypted
@@ -32,8 +33,8 @@ type Media struct {
 	blob *blob // nil if the CDN never had the file
 }
 
-// Upload encrypts a file as a client does and puts it on the CDN, under a fresh path. The plaintext must not be changed
-// afterwards. It panics if t is not one of whatsmeow's media types.
+// Upload encrypts a file as a client does and puts it on the CDN, under a fresh path. The plaintext
+// must not be changed afterwards. It panics if t is not one of whatsmeow's media types.
 func (b *Box) Upload(plaintext []byte, t whatsmeow.MediaType) *Media {
 	m := newMedia(plaintext, t)
 	m.MediaKey = randomBytes(32)
@@ -69,8 +70,8 @@ func newMedia(plaintext []byte, t whatsmeow.MediaType) *Media {
 	return &Media{Plaintext: plaintext, FileSHA256: fileSHA256[:], Length: len(plaintext), Type: t}
 }
 
-// Reupload puts the same ciphertext under a fresh path, as a phone does, and returns that path with its query.
-// It returns "" if the CDN never had the file.
+// Reupload puts the same ciphertext under a fresh path, as a phone does, and returns that path with
+// its query. It returns "" if the CDN never had the file.
 func (b *Box) Reupload(m *Media) string {
 	if m.blob == nil {
 		return ""
@@ -121,7 +122,8 @@ func (m *Media) Document() *waE2E.DocumentMessage {
 	}
 }
 
-// Sticker returns a message with the file as its sticker. The file's type is whatsmeow.MediaImage, as that of a picture.
+// Sticker returns a message with the file as its sticker. The file's type is whatsmeow.MediaImage,
+// as that of a picture.
 func (m *Media) Sticker() *waE2E.StickerMessage {
 	return &waE2E.StickerMessage{
 		URL: proto.String(m.URL()), DirectPath: proto.String(m.DirectPath), MediaKey: m.MediaKey,

@@ -25,8 +25,9 @@ func (c *cipherState) nonce() []byte {
 	return nonce
 }
 
-// A noiseState is the symmetric state of a Noise_XX_25519_AESGCM_SHA256 handshake. whatsmeow's own cannot be used for it:
-// it gives the final keys to a client's socket only, and in the client's order.
+// A noiseState is the symmetric state of a Noise_XX_25519_AESGCM_SHA256 handshake.
+// whatsmeow's own cannot be used for it: it gives the final keys to a client's socket only,
+// and in the client's order.
 type noiseState struct {
 	cipherState
 	hash, salt []byte

@@ -19,8 +19,8 @@ type letter struct {
 	data []byte // the node, marshalled
 }
 
-// key is what the client's ack will name the node by. It is empty for a node that no client acknowledges: to send such a
-// node is to be done with it.
+// key is what the client's ack will name the node by. It is empty for a node that no client
+// acknowledges: to send such a node is to be done with it.
 func (l letter) key() letterKey {
 	switch l.node.Tag {
 	case "message", "notification", "receipt":
@@ -33,8 +33,9 @@ func (l letter) key() letterKey {
 
 type letterKey struct{ tag, id string }
 
-// SendNode sends any node to the client, or holds it until the client has logged in. It fails if the node cannot be
-// marshalled, and when no device is linked or the box is closed. The node must not be changed afterwards.
+// SendNode sends any node to the client, or holds it until the client has logged in. It fails if
+// the node cannot be marshalled, and when no device is linked or the box is closed. The node must
+// not be changed afterwards.
 func (a *Account) SendNode(n waBinary.Node) error {
 	data, err := marshal(n)
 	if err != nil {
@@ -73,7 +74,8 @@ func (a *Account) activate(ctx context.Context, c *conn) {
 	a.notify()
 }
 
-// deliver sends what is in the outbox until the connection ends. The first so many nodes are those that were held.
+// deliver sends what is in the outbox until the connection ends. The first so many nodes are those
+// that were held.
 func (a *Account) deliver(ctx context.Context, c *conn, held int) {
 	for n := 0; ; n++ {
 		if n == held && c.write(offlineEnd(held)) != nil {
@@ -94,7 +96,8 @@ func (a *Account) deliver(ctx context.Context, c *conn, held int) {
 	}
 }
 
-// next waits for a node to send on a connection. It returns false when the connection is no longer the account's.
+// next waits for a node to send on a connection. It returns false when the connection is no
+// longer the account's.
 func (a *Account) next(ctx context.Context, c *conn) (letter, bool) {
 	for {
 		a.mu.Lock()
@@ -118,7 +121,8 @@ func (a *Account) next(ctx context.Context, c *conn) (letter, bool) {
 	}
 }
 
-// acknowledged forgets the node that the client says it has. Of several with the same id, it is the oldest.
+// acknowledged forgets the node that the client says it has. Of several with the same id, it
+// is the oldest.
 func (a *Account) acknowledged(tag, id string) {
 	a.settle(func(l letter) bool { return l.key() == letterKey{tag, id} })
 }

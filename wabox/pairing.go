@@ -26,9 +26,10 @@ var (
 	errGone      = errors.New("wabox: the client has gone away")
 )
 
-// Scan does what the user does who scans a client's QR code with the phone: the client is linked to the account, which must
-// have no linked device. code is what the client has in an item of whatsmeow's QR channel, or in an events.QR. Scan returns
-// when the client has accepted. It then connects anew and logs in, see [Account.WaitOnline].
+// Scan does what the user does who scans a client's QR code with the phone: the client is linked to
+// the account, which must have no linked device. code is what the client has in an item of
+// whatsmeow's QR channel, or in an events.QR. Scan returns when the client has accepted. It then
+// connects anew and logs in, see [Account.WaitOnline].
 //
 // Do not call it inside an event handler, in which it would wait for itself.
 func (a *Account) Scan(ctx context.Context, code string) error {
@@ -54,10 +55,10 @@ func (a *Account) Scan(ctx context.Context, code string) error {
 	return a.accept(ctx, c, secret)
 }
 
-// EnterCode does what the user does who enters a linking code on the phone: a client that whatsmeow's PairPhone has been
-// called of with the account's phone number is linked to the account, which must have no linked device. code is what
-// PairPhone has returned. EnterCode returns when the client has accepted. It then connects anew and logs in, see
-// [Account.WaitOnline].
+// EnterCode does what the user does who enters a linking code on the phone: a client that
+// whatsmeow's PairPhone has been called of with the account's phone number is linked to the
+// account, which must have no linked device. code is what PairPhone has returned. EnterCode returns
+// when the client has accepted. It then connects anew and logs in, see [Account.WaitOnline].
 //
 // Do not call it inside an event handler, in which it would wait for itself.
 func (a *Account) EnterCode(ctx context.Context, code string) error {
@@ -106,8 +107,8 @@ func (b *Box) waiting(fits func(*registration) bool) *conn {
 	return nil
 }
 
-// accept links a client to the account: it tells the client so, in a way that only a phone can that knows the secret, and
-// waits for it to accept.
+// accept links a client to the account: it tells the client so, in a way that only a phone can that
+// knows the secret, and waits for it to accept.
 func (a *Account) accept(ctx context.Context, c *conn, secret []byte) error {
 	id, lid, err := a.nextDevice()
 	if err != nil {
@@ -146,7 +147,8 @@ func (a *Account) accept(ctx context.Context, c *conn, secret []byte) error {
 	return c.write(waBinary.Node{Tag: "stream:error", Attrs: waBinary.Attrs{"code": "515"}})
 }
 
-// certify returns the phone's signature under a client's key, authenticated with the secret that the client has shown.
+// certify returns the phone's signature under a client's key, authenticated with the secret that
+// the client has shown.
 func (a *Account) certify(client [32]byte, secret []byte) ([]byte, error) {
 	details, err := proto.Marshal(&waAdv.ADVDeviceIdentity{
 		RawID: proto.Uint32(uint32(a.index)), Timestamp: proto.Uint64(uint64(time.Now().Unix())), KeyIndex: proto.Uint32(1),

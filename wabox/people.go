@@ -7,8 +7,8 @@ import (
 	"go.mau.fi/whatsmeow/types"
 )
 
-// people is WhatsApp's directory: who has which phone number and which LID. A client knows some of it, the server and the
-// phones know all.
+// people is WhatsApp's directory: who has which phone number and which LID. A client knows some of
+// it, the server and the phones know all.
 type people struct {
 	mu    sync.Mutex
 	other map[types.JID]types.JID // from one address to the other, both ways
@@ -19,11 +19,12 @@ func isUser(jid types.JID) bool {
 	return jid.Server == types.DefaultUserServer || jid.Server == types.HiddenUserServer
 }
 
-// Link tells the box that a phone number and a LID are one person's, so that requests can name him by either. It learns
-// that from [Incoming.Alt] and from histories, too.
+// Link tells the box that a phone number and a LID are one person's, so that requests can name him
+// by either. It learns that from [Incoming.Alt] and from histories, too.
 func (b *Box) Link(pn, lid types.JID) { b.people.link(pn, lid) }
 
-// link says that two addresses, in any order, are one person's. Anything but a phone number and a LID is ignored.
+// link says that two addresses, in any order, are one person's. Anything but a phone number and a
+// LID is ignored.
 func (p *people) link(a, b types.JID) {
 	if !isUser(a) || !isUser(b) || a.Server == b.Server {
 		return
@@ -46,7 +47,8 @@ func (p *people) otherOf(jid types.JID) types.JID {
 	return p.other[jid.ToNonAD()]
 }
 
-// same reports whether two addresses are those of one person or one chat, whatever their forms and devices.
+// same reports whether two addresses are those of one person or one chat, whatever their
+// forms and devices.
 func (p *people) same(a, b types.JID) bool {
 	a, b = a.ToNonAD(), b.ToNonAD()
 	return a == b || !a.IsEmpty() && p.otherOf(a) == b

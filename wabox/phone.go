@@ -13,7 +13,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// A phone is the user's own phone, which answers requests to upload a file again. It is guarded by the account's mu.
+// A phone is the user's own phone, which answers requests to upload a file again. It is guarded by
+// the account's mu.
 type phone struct {
 	account *Account
 
@@ -32,8 +33,9 @@ type phone struct {
 	maxWaiting int
 }
 
-// PhoneFunc decides what the server and the phone do about a request: the answers are played in order. Without any, the
-// request gets not even an ack. The function can be called on several goroutines at once.
+// PhoneFunc decides what the server and the phone do about a request: the answers are played in
+// order. Without any, the request gets not even an ack. The function can be called on several
+// goroutines at once.
 type PhoneFunc func(Request) []Answer
 
 // A Request is one <receipt type="server-error"> that the client sent.
@@ -51,8 +53,8 @@ type Request struct {
 	MediaKey []byte // of the file that the phone knows under ID; nil if there is none
 	StanzaID string // what was encrypted with MediaKey; "" if it cannot be decrypted
 
-	// Wrong says what of the request does not name the message as the phone knows it, in words. "" if all does. See
-	// [Account.Strict].
+	// Wrong says what of the request does not name the message as the phone knows it, in words. ""
+	// if all does. See [Account.Strict].
 	Wrong string
 
 	media    *Media
@@ -83,8 +85,9 @@ func (a *Account) RequestCount() int {
 	return len(a.phone.requests)
 }
 
-// MaxWaiting returns the highest number of requests that were without an answer at once. A request has its answer when
-// the server refuses it, or when a notification about it is sent or held for a client that is away.
+// MaxWaiting returns the highest number of requests that were without an answer at once. A request
+// has its answer when the server refuses it, or when a notification about it is sent or held for a
+// client that is away.
 func (a *Account) MaxWaiting() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -97,17 +100,18 @@ func (a *Account) WaitRequests(ctx context.Context, n int) ([]Request, error) {
 	return a.Requests(), err
 }
 
-// Phone sets how the phone behaves towards requests that no [Account.Script] is for. nil sets it back to the default: it
-// uploads a file that it has again; it answers NOT_FOUND for one that was forgotten or never was on the CDN; an error
-// node with code 2 for a message that it does not know, and with code 3 for a request that it cannot decrypt.
+// Phone sets how the phone behaves towards requests that no [Account.Script] is for. nil sets it
+// back to the default: it uploads a file that it has again; it answers NOT_FOUND for one that was
+// forgotten or never was on the CDN; an error node with code 2 for a message that it does not know,
+// and with code 3 for a request that it cannot decrypt.
 func (a *Account) Phone(f PhoneFunc) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.phone.behave = f
 }
 
-// Script sets the phone's answers to requests about one message: one for each request, and the last one for all further
-// ones. Without any answers, it ends the script.
+// Script sets the phone's answers to requests about one message: one for each request, and the last
+// one for all further ones. Without any answers, it ends the script.
 func (a *Account) Script(id types.MessageID, answers ...Answer) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -115,9 +119,9 @@ func (a *Account) Script(id types.MessageID, answers ...Answer) {
 	a.phone.asked[id] = 0
 }
 
-// OnReceipt sets a function that is called when a request has been read, before the server does anything about it. It may
-// break the connection. If it returns true, the server forgets the request: it neither acknowledges it nor tells the
-// phone.
+// OnReceipt sets a function that is called when a request has been read, before the server does
+// anything about it. It may break the connection. If it returns true, the server forgets the
+// request: it neither acknowledges it nor tells the phone.
 func (a *Account) OnReceipt(f func(Request) (drop bool)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -202,8 +206,8 @@ func (p *phone) parse(node *waBinary.Node) Request {
 	return r
 }
 
-// match finds the file that a request is about: of those under its message's id, one that it names rightly rather than
-// one that it does not, and one whose key opens it rather than another.
+// match finds the file that a request is about: of those under its message's id, one that it names
+// rightly rather than one that it does not, and one whose key opens it rather than another.
 func (p *phone) match(r *Request) {
 	best := -1
 	for _, f := range p.files[r.ID] {

@@ -12,7 +12,8 @@ import (
 	"sync/atomic"
 )
 
-// A Proxy is an HTTP CONNECT proxy on loopback that leads every host to its box. It is closed with the box.
+// A Proxy is an HTTP CONNECT proxy on loopback that leads every host to its box. It is closed
+// with the box.
 type Proxy struct {
 	box      *Box
 	listener net.Listener
@@ -80,7 +81,8 @@ func (p *Proxy) tunnel(client net.Conn) {
 	if _, err := io.WriteString(client, "HTTP/1.1 200 Connection Established\r\n\r\n"); err != nil {
 		return
 	}
-	// Either side's end is the end of both, as a cut connection has to be seen on the other side at once.
+	// Either side's end is the end of both, as a cut connection has to be seen on the other
+	// side at once.
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		_, _ = io.Copy(server, reader)

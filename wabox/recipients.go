@@ -67,7 +67,8 @@ func (s *signal) open(ctx context.Context, device, group, client types.JID, kind
 	return nil, fmt.Errorf("it is encrypted as %q", kind)
 }
 
-// learnSenderKey takes the client's key for a group. One store is all members', so that it comes once for each of them.
+// learnSenderKey takes the client's key for a group. One store is all members', so that it comes
+// once for each of them.
 func (s *signal) learnSenderKey(ctx context.Context, client types.JID, key *waE2E.SenderKeyDistributionMessage) error {
 	msg, err := protocol.NewSenderKeyDistributionMessageFromBytes(
 		key.GetAxolotlSenderKeyDistributionMessage(), serializer.SenderKeyDistributionMessage)
@@ -93,8 +94,8 @@ func unpad(plaintext []byte) ([]byte, error) {
 	return unpadded, nil
 }
 
-// keysOf returns what the server gives the client to begin a session with a device. All devices have the same keys: what
-// they know is the box's to know.
+// keysOf returns what the server gives the client to begin a session with a device. All devices
+// have the same keys: what they know is the box's to know.
 func (s *signal) keysOf(device types.JID) waBinary.Node {
 	s.mu.Lock()
 	defer s.mu.Unlock()

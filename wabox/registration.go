@@ -138,7 +138,8 @@ func text(node waBinary.Node) string {
 	return ""
 }
 
-// paired handles a client's answer to an iq of the server, which may be the one that told it that it is linked.
+// paired handles a client's answer to an iq of the server, which may be the one that told it that
+// it is linked.
 func (c *conn) paired(node *waBinary.Node, id string) error {
 	c.box.mu.Lock()
 	accepted := c.registration.accepted

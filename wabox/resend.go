@@ -13,8 +13,8 @@ import (
 	"go.mau.fi/whatsmeow/types"
 )
 
-// An original is an encrypted message that the client has not confirmed. Its sender encrypts it again if the client asks for
-// that, as it does when it cannot decrypt what it has got.
+// An original is an encrypted message that the client has not confirmed. Its sender encrypts it
+// again if the client asks for that, as it does when it cannot decrypt what it has got.
 type original struct {
 	sender, alt types.JID
 	msg         *waE2E.Message
@@ -29,7 +29,8 @@ type originalKey struct {
 	from, participant types.JID
 }
 
-// keyOf returns the key of a message, or of a receipt. Which attribute of the node has the other side is up to the caller.
+// keyOf returns the key of a message, or of a receipt. Which attribute of the node has the other
+// side is up to the caller.
 func keyOf(node *waBinary.Node, other string) originalKey {
 	var key originalKey
 	key.id, _ = node.Attrs["id"].(string)
@@ -50,13 +51,15 @@ func (a *Account) sendEncrypted(o original) error {
 	return a.sendCopy(&o, nil, 0)
 }
 
-// sendCopy sends a copy of a message, the count-th that the client has asked for. A bundle begins a new session for it.
+// sendCopy sends a copy of a message, the count-th that the client has asked for. A bundle begins a
+// new session for it.
 func (a *Account) sendCopy(o *original, bundle *prekey.Bundle, count int) error {
 	return a.signal.encrypt(o.sender, o.alt, o.msg, bundle, func(kind string, ciphertext []byte) error {
 		a.mu.Lock()
 		if o.broken > 0 {
 			o.broken--
-			// That is inside what is authenticated: the ids of prekeys that may come last take less.
+			// That is inside what is authenticated: the ids of prekeys that may come
+			// last take less.
 			ciphertext[len(ciphertext)-20] ^= 1
 		}
 		a.mu.Unlock()
@@ -86,8 +89,8 @@ func (a *Account) confirmed(receipt *waBinary.Node) {
 	}
 }
 
-// newSession reads the keys that a client gives with its second request for a copy, and later ones. It returns nil if there
-// are none.
+// newSession reads the keys that a client gives with its second request for a copy, and later ones.
+// It returns nil if there are none.
 func (s *signal) newSession(receipt *waBinary.Node) *prekey.Bundle {
 	keys, ok := receipt.GetOptionalChildByTag("keys")
 	if !ok {

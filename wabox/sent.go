@@ -14,24 +14,27 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// A Sent is a message that the client has sent, as those have it who got it. It is not to be changed.
+// A Sent is a message that the client has sent, as those have it who got it. It is not
+// to be changed.
 type Sent struct {
 	ID types.MessageID
-	// Chat is where it was sent to. That is a phone number for a user who has one, though whatsmeow sends to LIDs.
+	// Chat is where it was sent to. That is a phone number for a user who has one, though whatsmeow
+	// sends to LIDs.
 	Chat    types.JID
 	Message *waE2E.Message // nil if nobody could decrypt it
 	At      time.Time
 	Node    *waBinary.Node // the whole stanza
 	// To has the devices that it was encrypted for, but for the account's own phone.
 	To []types.JID
-	// Err says which devices could not decrypt it, and why. They ask the client for another copy, as real ones do: what
-	// [Account.Sent] returns later has no error if they have got one.
+	// Err says which devices could not decrypt it, and why. They ask the client for another copy,
+	// as real ones do: what [Account.Sent] returns later has no error if they have got one.
 	Err error
 
 	failed map[types.JID]error
 }
 
-// Text returns the text of a message, be it a plain one or one with a link, a reply or a caption. It is "" for others.
+// Text returns the text of a message, be it a plain one or one with a link, a reply or a caption.
+// It is "" for others.
 func (s Sent) Text() string { return textOf(s.Message) }
 
 func textOf(msg *waE2E.Message) string {
@@ -47,8 +50,8 @@ func textOf(msg *waE2E.Message) string {
 	return ""
 }
 
-// Sent returns the messages that the client has sent so far, in order: to users, groups, broadcast lists and newsletters,
-// and not what it tells its own phone only.
+// Sent returns the messages that the client has sent so far, in order: to users, groups, broadcast
+// lists and newsletters, and not what it tells its own phone only.
 func (a *Account) Sent() []Sent {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -61,7 +64,8 @@ func (a *Account) WaitSent(ctx context.Context, n int) ([]Sent, error) {
 	return a.Sent(), err
 }
 
-// send takes a message from the client to those whom it is for. It notes what they get before the client has its ack.
+// send takes a message from the client to those whom it is for. It notes what they get before the
+// client has its ack.
 func (a *Account) send(node *waBinary.Node) {
 	s := Sent{At: time.Now(), Node: node, failed: make(map[types.JID]error)}
 	s.ID, _ = node.Attrs["id"].(string)
@@ -162,7 +166,8 @@ func (s *Sent) get(a *Account, device, to types.JID, enc waBinary.Node) {
 	}
 }
 
-// askAgain returns the receipt by which a device asks the client for another copy of a message, with keys for a new session.
+// askAgain returns the receipt by which a device asks the client for another copy of a message,
+// with keys for a new session.
 func (a *Account) askAgain(s *Sent, device, to types.JID) waBinary.Node {
 	attrs := waBinary.Attrs{"id": s.ID, "type": "retry", "t": s.At.Unix(), "from": device}
 	switch {

@@ -92,7 +92,8 @@ func TestSent(t *testing.T) {
 	}
 }
 
-// Both sides write in turn, and out of turn: nothing gets lost, whoever wrote first and under whatever address.
+// Both sides write in turn, and out of turn: nothing gets lost, whoever wrote first and
+// under whatever address.
 func TestConversation(t *testing.T) {
 	t.Parallel()
 	for _, in := range []wabox.Incoming{

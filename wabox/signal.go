@@ -21,13 +21,15 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// signal encrypts for one client, in the name of everyone who writes to it, and decrypts what it writes to them.
+// signal encrypts for one client, in the name of everyone who writes to it, and decrypts what it
+// writes to them.
 //
-// A sender's messages are prekey messages ("pkmsg") of one session until the client has written back, and then plain ones
-// ("msg"). Each sender uses up one of the client's one-time prekeys.
+// A sender's messages are prekey messages ("pkmsg") of one session until the client has written
+// back, and then plain ones ("msg"). Each sender uses up one of the client's one-time prekeys.
 type signal struct {
-	// senders has the sessions, each under the sender's address in place of the client's. One identity is enough for all
-	// of them: a client compares it only with what it has seen of the same sender.
+	// senders has the sessions, each under the sender's address in place of the client's. One
+	// identity is enough for all of them: a client compares it only with what it has seen of
+	// the same sender.
 	senders *store.Device
 
 	client clientKeys
@@ -57,7 +59,8 @@ func (s *signal) init(pn, lid types.JID) {
 	s.own = [2]string{pn.User, lid.User}
 }
 
-// setClient makes a new device the one to encrypt for. What the senders know of each other stays, and their sessions end.
+// setClient makes a new device the one to encrypt for. What the senders know of each other stays,
+// and their sessions end.
 func (s *signal) setClient(client clientKeys) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,7 +83,8 @@ func (s *signal) preKeyCount() int {
 	return len(s.preKeys)
 }
 
-// addPreKey adds a one-time prekey out of a <key> that the client uploaded. It ignores malformed ones.
+// addPreKey adds a one-time prekey out of a <key> that the client uploaded. It
+// ignores malformed ones.
 func (s *signal) addPreKey(node waBinary.Node) {
 	id, _ := node.GetChildByTag("id").Content.([]byte)
 	value, _ := node.GetChildByTag("value").Content.([]byte)
@@ -95,9 +99,9 @@ func (s *signal) addPreKey(node waBinary.Node) {
 	})
 }
 
-// encrypt encrypts a message from a sender, whose other address alt is. If there are keys for a new session, it begins one,
-// and else if there is none yet. send is called with the ciphertext, and what kind
-// that is, before any other message is encrypted.
+// encrypt encrypts a message from a sender, whose other address alt is. If there are keys for a new
+// session, it begins one, and else if there is none yet. send is called with the ciphertext, and
+// what kind that is, before any other message is encrypted.
 func (s *signal) encrypt(sender, alt types.JID, msg *waE2E.Message, bundle *prekey.Bundle, send func(kind string, ciphertext []byte) error) error {
 	plaintext, err := proto.Marshal(msg)
 	if err != nil {
@@ -132,8 +136,9 @@ func (s *signal) encrypt(sender, alt types.JID, msg *waE2E.Message, bundle *prek
 	return send(kind, ciphertext.Serialize())
 }
 
-// address returns the address under which the client has its session with a sender. It follows the client's rule, with
-// the same effects: a phone number whose LID is known is that LID, and what was under the number moves there.
+// address returns the address under which the client has its session with a sender. It follows the
+// client's rule, with the same effects: a phone number whose LID is known is that LID, and what was
+// under the number moves there.
 func (s *signal) address(ctx context.Context, sender, alt types.JID) types.JID {
 	if !alt.IsEmpty() && alt.Device == 0 {
 		alt.Device = sender.Device
@@ -153,10 +158,11 @@ func (s *signal) address(ctx context.Context, sender, alt types.JID) types.JID {
 	return sender
 }
 
-// bundle returns what a sender gets from the server to begin a session. When the client has no one-time prekeys left, or
-// has not uploaded any yet, it does without, as Signal allows. So does the own phone: a client that was not paired by
-// whatsmeow may not know that the account's number and LID are one, and can keep two sessions where there is one here.
-// Without a one-time prekey, which is good for one session only, it makes the second by itself.
+// bundle returns what a sender gets from the server to begin a session. When the client has no
+// one-time prekeys left, or has not uploaded any yet, it does without, as Signal allows. So does
+// the own phone: a client that was not paired by whatsmeow may not know that the account's number
+// and LID are one, and can keep two sessions where there is one here. Without a one-time prekey,
+// which is good for one session only, it makes the second by itself.
 func (s *signal) bundle(sender types.JID) *prekey.Bundle {
 	oneTimeID, oneTimeKey := optional.NewEmptyUint32(), ecc.ECPublicKeyable(nil)
 	if len(s.preKeys) > 0 && !slices.Contains(s.own[:], sender.User) {

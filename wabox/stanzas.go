@@ -88,7 +88,8 @@ func (c *cdn) mediaConn() waBinary.Node {
 	}
 }
 
-// ackTo returns the server's ack of a receipt or message, which refuses it if there is an error code.
+// ackTo returns the server's ack of a receipt or message, which refuses it if there is
+// an error code.
 func ackTo(node *waBinary.Node, code string) waBinary.Node {
 	attrs := waBinary.Attrs{
 		"class": node.Tag,

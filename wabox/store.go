@@ -16,8 +16,9 @@ import (
 	waLog "go.mau.fi/whatsmeow/util/log"
 )
 
-// maxPreKeys bounds how many one-time prekeys a device in memory makes at a time. A first upload has 812 of them on the
-// real WhatsApp, which would be most of the time that a login takes; the box uses one for each contact that writes.
+// maxPreKeys bounds how many one-time prekeys a device in memory makes at a time. A first upload
+// has 812 of them on the real WhatsApp, which would be most of the time that a login takes; the box
+// uses one for each contact that writes.
 const maxPreKeys = 64
 
 // NewDevice returns a device that is not yet paired, and has all of its stores in memory.
@@ -46,8 +47,9 @@ func NewDevice() *store.Device {
 	return device
 }
 
-// A memoryStore keeps what a client needs for receiving: its Signal state, message secrets and LIDs. The rest, which is
-// contacts, app state, privacy tokens and the buffer of decrypted events, it forgets.
+// A memoryStore keeps what a client needs for receiving: its Signal state, message secrets and
+// LIDs. The rest, which is contacts, app state, privacy tokens and the buffer of decrypted
+// events, it forgets.
 type memoryStore struct {
 	store.NoopStore
 
@@ -121,7 +123,8 @@ func (m *memoryStore) HasSession(_ context.Context, address string) (bool, error
 	return ok, nil
 }
 
-// GetManySessions has an entry in its result for each address, which is nil where there is no session.
+// GetManySessions has an entry in its result for each address, which is nil where there
+// is no session.
 func (m *memoryStore) GetManySessions(_ context.Context, addresses []string) (map[string][]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -292,8 +295,9 @@ func (m *memoryStore) GetMessageSecret(_ context.Context, chat, sender types.JID
 	return m.secrets[secretID{chat.ToNonAD(), sender.ToNonAD(), id}], sender, nil
 }
 
-// DeleteExpiredPrivacyTokens has none to delete. But whatsmeow empties a device that is logged out, after DeleteDevice and
-// without a lock, and a goroutine of the same client calls this: the lock here and there orders the two.
+// DeleteExpiredPrivacyTokens has none to delete. But whatsmeow empties a device that is logged out,
+// after DeleteDevice and without a lock, and a goroutine of the same client calls this: the lock
+// here and there orders the two.
 func (m *memoryStore) DeleteExpiredPrivacyTokens(context.Context, time.Time) (int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

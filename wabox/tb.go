@@ -11,8 +11,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// TB is what this package needs of a testing.TB. It is spelled out so that programs that run a box without tests do not
-// get the testing package, and its flags, along with it.
+// TB is what this package needs of a testing.TB. It is spelled out so that programs that run a box
+// without tests do not get the testing package, and its flags, along with it.
 type TB interface {
 	Helper()
 	Fatalf(format string, args ...any)
@@ -33,8 +33,9 @@ func Start(t TB) *Box {
 	return b
 }
 
-// Login returns a client of the account that is logged in, and disconnects it at the end of the test. What a bot does to its
-// client before it connects, such as to add its event handler, goes into prepare.
+// Login returns a client of the account that is logged in, and disconnects it at the end of
+// the test. What a bot does to its client before it connects, such as to add its event
+// handler, goes into prepare.
 func (a *Account) Login(t TB, prepare ...func(*whatsmeow.Client)) *whatsmeow.Client {
 	t.Helper()
 	cli := a.NewClient(nil)
@@ -45,8 +46,8 @@ func (a *Account) Login(t TB, prepare ...func(*whatsmeow.Client)) *whatsmeow.Cli
 	return cli
 }
 
-// Connect logs in a client of the account that was made elsewhere and has been through [Account.Configure], and disconnects
-// it at the end of the test.
+// Connect logs in a client of the account that was made elsewhere and has been through
+// [Account.Configure], and disconnects it at the end of the test.
 func (a *Account) Connect(t TB, cli *whatsmeow.Client) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -59,8 +60,9 @@ func (a *Account) Connect(t TB, cli *whatsmeow.Client) {
 	a.AwaitOnline(t)
 }
 
-// waitQuiet lets the client end what it is at, such as to send a message that the test has seen already. whatsmeow's clients have
-// a data race if they are disconnected while several of their goroutines wait for the server.
+// waitQuiet lets the client end what it is at, such as to send a message that the test has seen
+// already. whatsmeow's clients have a data race if they are disconnected while several of their
+// goroutines wait for the server.
 func (a *Account) waitQuiet() {
 	const quiet, most = 20 * time.Millisecond, time.Second
 	for begin := time.Now(); time.Since(begin) < most; time.Sleep(quiet / 4) {
@@ -83,8 +85,8 @@ func (a *Account) AwaitOnline(t TB) {
 	}
 }
 
-// A Chat is one chat of an account in a test: what somebody writes in it, and what the client does. Its methods are for the
-// goroutine of the test.
+// A Chat is one chat of an account in a test: what somebody writes in it, and what the client does.
+// Its methods are for the goroutine of the test.
 type Chat struct {
 	t       TB
 	account *Account
@@ -92,9 +94,9 @@ type Chat struct {
 	heard   int // how many of the client's messages the test has seen or gone past
 }
 
-// Chat begins a conversation of a test. with says where messages come from, as for [Account.Deliver], of which each gets
-// an id and a time of its own; the zero Incoming is a chat with some contact. What the client has sent before does not
-// belong to it.
+// Chat begins a conversation of a test. with says where messages come from, as for
+// [Account.Deliver], of which each gets an id and a time of its own; the zero Incoming is a chat
+// with some contact. What the client has sent before does not belong to it.
 func (a *Account) Chat(t TB, with Incoming) *Chat {
 	in := a.withDefaults(with)
 	in.ID, in.Timestamp = "", time.Time{}
@@ -120,8 +122,8 @@ func (c *Chat) Send(msg *waE2E.Message) types.MessageID {
 	return id
 }
 
-// Next waits for the next message that the client sends to the chat. The test fails if none comes, or one that cannot be
-// decrypted.
+// Next waits for the next message that the client sends to the chat. The test fails if none comes,
+// or one that cannot be decrypted.
 func (c *Chat) Next() Sent {
 	c.t.Helper()
 	sent, ok := c.next(patience)

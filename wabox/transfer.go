@@ -112,7 +112,8 @@ func (l *link) check(r *http.Request) (status int, body string) {
 	return http.StatusOK, ""
 }
 
-// upload takes a file as whatsmeow's Upload and UploadNewsletter send it: /mms/TYPE/HASH or /newsletter/newsletter-TYPE/HASH.
+// upload takes a file as whatsmeow's Upload and UploadNewsletter send it:
+// /mms/TYPE/HASH or /newsletter/newsletter-TYPE/HASH.
 func (c *cdn) upload(w http.ResponseWriter, r *http.Request) {
 	parts := strings.Split(r.URL.Path, "/")
 	if len(parts) != 4 || parts[1] != "mms" && parts[1] != "newsletter" {
@@ -148,7 +149,8 @@ var mediaTypes = map[string]whatsmeow.MediaType{
 	"sticker-pack": whatsmeow.MediaStickerPack, "thumbnail-link": whatsmeow.MediaLinkThumbnail,
 }
 
-// remove takes a path away, as a client that has read a history sync asks for. The phone still has the file.
+// remove takes a path away, as a client that has read a history sync asks for. The phone still
+// has the file.
 func (c *cdn) remove(w http.ResponseWriter, r *http.Request) {
 	path, _ := base64.RawURLEncoding.DecodeString(r.URL.Query().Get("d_md"))
 	c.mu.Lock()

@@ -29,12 +29,14 @@ const (
 )
 
 const (
-	// parallel is how many files are downloaded at once: so many that come, and so many that somebody
-	// asks for. These are two, so that old files that wait for a silent phone do not hold up new ones.
+	// parallel is how many files are downloaded at once: so many that come, and so many that
+	// somebody asks for. These are two, so that old files that wait for a silent phone do not hold
+	// up new ones.
 	parallel = 4
 	// waiting is how many messages wait for that, and are in memory.
 	waiting = 1000
-	// patience is how long downloads have when the bot ends. Docker kills ten seconds after its SIGTERM.
+	// patience is how long downloads have when the bot ends. Docker kills ten seconds
+	// after its SIGTERM.
 	patience = 8 * time.Second
 )
 
@@ -49,7 +51,8 @@ type bot struct {
 
 	// send sends a message. It is sendMessage, but in the demo, where there is nobody to send to.
 	send func(ctx context.Context, to types.JID, msg *waE2E.Message) error
-	// create makes a new file in media, and sync is (*os.File).Sync, but in tests of a disk that fails.
+	// create makes a new file in media, and sync is (*os.File).Sync, but in tests of a
+	// disk that fails.
 	create func(name string) (*os.File, error)
 	sync   func(*os.File) error
 
@@ -130,9 +133,9 @@ func openDB(path string) (*sql.DB, error) {
 		"_txlock=immediate") // a transaction that begins by reading would fail, and not wait, if another one writes
 }
 
-// close ends what runs, in the order in which one thing needs another: downloads need the connection,
-// for it brings the phone's answers, and everything needs the database. It can be called on a bot that
-// was opened in part.
+// close ends what runs, in the order in which one thing needs another: downloads need the
+// connection, for it brings the phone's answers, and everything needs the database. It can be
+// called on a bot that was opened in part.
 func (b *bot) close() {
 	b.news.close() // from here on, messages are turned down
 	b.requests.close()
@@ -165,10 +168,10 @@ func (b *bot) close() {
 	}
 }
 
-// handle starts what is to do about an event, and never waits for it: whatsmeow handles one event at a
-// time, so that a download that waits for a silent phone would hold up all messages after it. It
-// returns false for a message that the bot should get again when it is back: whatsmeow then does not
-// acknowledge it.
+// handle starts what is to do about an event, and never waits for it: whatsmeow handles one event
+// at a time, so that a download that waits for a silent phone would hold up all messages after it.
+// It returns false for a message that the bot should get again when it is back: whatsmeow then does
+// not acknowledge it.
 func (b *bot) handle(ctx context.Context, rawEvt any) bool {
 	switch evt := rawEvt.(type) {
 	case *events.Message:
@@ -203,8 +206,8 @@ func (b *bot) take(ctx context.Context, evt *events.Message) bool {
 	return true
 }
 
-// forgetSession deletes the session, so that the next run links the bot anew. whatsmeow does that as
-// well, but need not be through with it when the bot ends.
+// forgetSession deletes the session, so that the next run links the bot anew. whatsmeow does that
+// as well, but need not be through with it when the bot ends.
 func (b *bot) forgetSession(ctx context.Context) {
 	devices, err := b.sessions.GetAllDevices(ctx)
 	for _, device := range devices {

@@ -40,7 +40,8 @@ var (
 	senderLID = types.NewJID("200000000000123", types.HiddenUserServer)
 )
 
-// demo runs the bot, unchanged, with a WhatsApp that is in this process. The error tells what went other than it has to.
+// demo runs the bot, unchanged, with a WhatsApp that is in this process. The error tells what went
+// other than it has to.
 func demo(ctx context.Context, out io.Writer) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, demoTime, fmt.Errorf("the demo was not through after %v", demoTime))
 	defer cancel()
@@ -85,7 +86,8 @@ type stage struct {
 	out io.Writer
 }
 
-// newClient makes a client that goes to the box. A new device gets an account there, as linking would give it one.
+// newClient makes a client that goes to the box. A new device gets an account there, as linking
+// would give it one.
 func (s *stage) newClient(device *store.Device, log waLog.Logger) (*whatsmeow.Client, error) {
 	if device.ID == nil {
 		s.phone = s.box.Pair(device)
@@ -147,7 +149,8 @@ func (s *stage) play(ctx context.Context) error {
 }
 
 func (s *stage) getBoth(ctx context.Context, heals, lost *wabox.Media) error {
-	// Real replies name the message that they quote. These do not, so that only the index can know which one it was.
+	// Real replies name the message that they quote. These do not, so that only the index can know
+	// which one it was.
 	s.say("demo", "somebody replies !get to the first picture")
 	if err := s.deliver("", reply(heals)); err != nil {
 		return err
@@ -168,8 +171,9 @@ func (s *stage) getBoth(ctx context.Context, heals, lost *wabox.Media) error {
 	return s.judgeRequests()
 }
 
-// judgeRequests wants the phone to have been asked for just the two messages, under the ids that they came with. It can be
-// asked for one twice, because the chat has two addresses: a phone number and a LID.
+// judgeRequests wants the phone to have been asked for just the two messages, under the ids that
+// they came with. It can be asked for one twice, because the chat has two addresses: a phone number
+// and a LID.
 func (s *stage) judgeRequests() error {
 	var asked []types.MessageID
 	for _, r := range s.phone.Requests() {
@@ -266,7 +270,8 @@ func (s *stage) next(ctx context.Context) (answer, error) {
 	}
 }
 
-// waitSaved waits for a file, and compares it with the original. It is there completely as soon as it is there.
+// waitSaved waits for a file, and compares it with the original. It is there completely as soon as
+// it is there.
 func (s *stage) waitSaved(ctx context.Context, want *wabox.Media) error {
 	name := fileName(pictureOf(want))
 	for {

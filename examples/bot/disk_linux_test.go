@@ -18,8 +18,8 @@ import (
 // openFull opens a device that is always full: each write gets ENOSPC.
 func openFull() (*os.File, error) { return os.OpenFile("/dev/full", os.O_RDWR, 0) }
 
-// judgeTarget wants an error that whatsmeow does not take for one of the network. If it did, it would read the device in the end, which
-// never ends.
+// judgeTarget wants an error that whatsmeow does not take for one of the network. If it did, it
+// would read the device in the end, which never ends.
 func judgeTarget() error {
 	full, err := openFull()
 	if err != nil {
@@ -37,7 +37,8 @@ func judgeTarget() error {
 	return nil
 }
 
-// TestFullDisk has a disk on which files can be made, and nothing be written to them, until somebody makes room.
+// TestFullDisk has a disk on which files can be made, and nothing be written to them, until
+// somebody makes room.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	if err := judgeTarget(); err != nil {

@@ -92,7 +92,8 @@ func TestSilentPhoneHoldsUpNothing(t *testing.T) {
 	}
 }
 
-// TestOldFilesDoNotHoldUpNewOnes has more old files than are downloaded at once, and a silent phone.
+// TestOldFilesDoNotHoldUpNewOnes has more old files than are downloaded at once, and
+// a silent phone.
 func TestOldFilesDoNotHoldUpNewOnes(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -154,8 +155,8 @@ func TestDownloadsAreBounded(t *testing.T) {
 	}
 }
 
-// TestEndWaitsForDownloads ends the bot while one file is on its way and another waits for the phone,
-// which needs the connection. What comes meanwhile is for the next run.
+// TestEndWaitsForDownloads ends the bot while one file is on its way and another waits for the
+// phone, which needs the connection. What comes meanwhile is for the next run.
 func TestEndWaitsForDownloads(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

@@ -18,7 +18,8 @@ import (
 	waLog "go.mau.fi/whatsmeow/util/log"
 )
 
-// newUnlinkedStage returns a stage whose phone the bot is not linked to yet, and the codes in the QR codes that its client makes.
+// newUnlinkedStage returns a stage whose phone the bot is not linked to yet, and the codes in the
+// QR codes that its client makes.
 func newUnlinkedStage(t *testing.T) (s *stage, codes <-chan string) {
 	t.Helper()
 	s = newStage(t)
@@ -59,7 +60,8 @@ func (o *terminal) String() string {
 
 var linkingCode = regexp.MustCompile(`(?m)^ +([0-9A-Z]{4}-[0-9A-Z]{4})$`)
 
-// TestLinks links the bot as its user does, by a QR code or by a code that is typed, and runs it once more.
+// TestLinks links the bot as its user does, by a QR code or by a code that is typed, and runs
+// it once more.
 func TestLinks(t *testing.T) {
 	t.Parallel()
 	for name, link := range map[string]func(ctx context.Context, t *testing.T, s *stage, out *terminal, codes <-chan string) error{

@@ -1,12 +1,14 @@
-// Bot is a complete WhatsApp bot whose media does not expire. It saves every picture, video, audio and document that it sees,
-// and saves the old one that somebody replies !get to. It has one SQLite file for everything.
+// Bot is a complete WhatsApp bot whose media does not expire. It saves every picture, video, audio
+// and document that it sees, and saves the old one that somebody replies !get to. It has one SQLite
+// file for everything.
 //
 //	go run . -demo                        # try it without an account and without a network
 //	go run .                              # link it by scanning a QR code
 //	go run . -phone +491701234567         # link it by typing a code on the phone
 //
-// This file starts with all that has to do with reupload. bot.go has the bot, from its start to its
-// end, link.go how it gets an account, save.go its files, reply.go what it says, and demo.go the demo.
+// This file starts with all that has to do with reupload. bot.go has the bot, from its start
+// to its end, link.go how it gets an account, save.go its files, reply.go what it says, and
+// demo.go the demo.
 package main
 
 import (
@@ -27,8 +29,8 @@ import (
 	"github.com/whatsmeow-plugins/reupload/sqlindex"
 )
 
-// install is all that a bot has to do: keep an index in the database that it has anyway, and call Register. After that each
-// client.Download heals, of what came before a restart too.
+// install is all that a bot has to do: keep an index in the database that it has anyway, and call
+// Register. After that each client.Download heals, of what came before a restart too.
 func install(ctx context.Context, client *whatsmeow.Client, db *sql.DB) (*reupload.Plugin, error) {
 	index, err := sqlindex.New(ctx, db, dialect)
 	if err != nil {
@@ -43,7 +45,8 @@ type config struct {
 	dir   string // where media is saved
 	phone string // to link by a code; empty: by QR code
 	log   waLog.Logger
-	// newClient is whatsmeow.NewClient if it is nil. The demo's clients go to a server in this process.
+	// newClient is whatsmeow.NewClient if it is nil. The demo's clients go to a server
+	// in this process.
 	newClient func(*store.Device, waLog.Logger) (*whatsmeow.Client, error)
 }
 

@@ -76,8 +76,9 @@ func (b *bot) answer(ctx context.Context, to *events.Message, text string) {
 // warnInterval is the least time between two warnings of a full disk, which each file runs into.
 const warnInterval = time.Hour
 
-// warnOwner tells the owner, in the chat with oneself, if a file could not be saved because the disk
-// is full. It is his to do something about, and he is not always the one who asked for the file.
+// warnOwner tells the owner, in the chat with oneself, if a file could not be saved because
+// the disk is full. It is his to do something about, and he is not always the one who asked
+// for the file.
 func (b *bot) warnOwner(ctx context.Context, err error) {
 	if !isDiskFull(err) {
 		return

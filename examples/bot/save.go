@@ -43,8 +43,9 @@ func attachmentOf(msg *waE2E.Message) attachment {
 	return nil
 }
 
-// save downloads a file and returns its name in the media directory. When it returns without an error, the whole file is there
-// and a power cut does not take it away; a file that is not whole is never there. It does nothing if the file is there already.
+// save downloads a file and returns its name in the media directory. When it returns without an
+// error, the whole file is there and a power cut does not take it away; a file that is not whole is
+// never there. It does nothing if the file is there already.
 func (b *bot) save(ctx context.Context, file attachment) (name string, err error) {
 	if n := len(file.GetFileSHA256()); n != sha256.Size {
 		return "", fmt.Errorf("the message has a checksum of %d bytes for its file; ask for it to be sent again", n)
@@ -76,8 +77,8 @@ func (b *bot) createFile(name string) (*os.File, error) {
 	return b.media.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
-// fill downloads into a new file and closes it. Without the sync, a power cut could leave an empty file under the final name,
-// since the disk may learn of the new name before it gets the data.
+// fill downloads into a new file and closes it. Without the sync, a power cut could leave an empty
+// file under the final name, since the disk may learn of the new name before it gets the data.
 func (b *bot) fill(ctx context.Context, f *os.File, file attachment) error {
 	// Plain whatsmeow. This heals, because the index knows which message the file belongs to.
 	target := &target{File: f}
@@ -94,9 +95,9 @@ func (b *bot) fill(ctx context.Context, f *os.File, file attachment) error {
 	return err
 }
 
-// A target is a file that whatsmeow downloads to. It keeps what the disk says, for whatsmeow does not:
-// it takes an error of the operating system for one of the network, tries again for a quarter of a
-// minute, and then reports that the file is damaged.
+// A target is a file that whatsmeow downloads to. It keeps what the disk says, for whatsmeow does
+// not: it takes an error of the operating system for one of the network, tries again for a quarter
+// of a minute, and then reports that the file is damaged.
 type target struct {
 	whatsmeow.File
 	err error
@@ -124,7 +125,8 @@ func (b *bot) syncDirectory() error {
 	return b.sync(dir)
 }
 
-// verify returns nil if a file is there and whole. The error is fs.ErrNotExist, or says what is wrong.
+// verify returns nil if a file is there and whole. The error is fs.ErrNotExist, or says
+// what is wrong.
 func (b *bot) verify(name string, checksum []byte) error {
 	f, err := b.media.Open(name)
 	if err != nil {
@@ -167,14 +169,16 @@ func isDiskFull(err error) bool {
 		runtime.GOOS == "windows" && errors.Is(err, errorDiskFull)
 }
 
-// fileName makes the name of a file from its checksum, and an extension that its type has. So a file has one name, whether it
-// comes with its message or is healed for somebody who quotes it; what is sent twice is there once; and nobody can make a message
-// whose file takes another's name. The name that the sender gave the file is not used.
+// fileName makes the name of a file from its checksum, and an extension that its type has. So a
+// file has one name, whether it comes with its message or is healed for somebody who quotes it;
+// what is sent twice is there once; and nobody can make a message whose file takes another's name.
+// The name that the sender gave the file is not used.
 func fileName(file attachment) string {
 	return fmt.Sprintf("%.16x", file.GetFileSHA256()) + extension(file.GetMimetype())
 }
 
-// extensions are the ones that this bot gives to files, so that no sender can make it write a program.
+// extensions are the ones that this bot gives to files, so that no sender can make it
+// write a program.
 var extensions = map[string]string{
 	"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp", "image/gif": ".gif", "image/heic": ".heic",
 	"video/mp4": ".mp4", "video/3gpp": ".3gp", "video/quicktime": ".mov", "video/webm": ".webm",

@@ -11,7 +11,8 @@ var (
 	errEnding = errors.New("the bot is ending")
 )
 
-// A pool does work on a few goroutines, in order. How much can wait is bounded, since anybody can send the bot anything.
+// A pool does work on a few goroutines, in order. How much can wait is bounded, since anybody can
+// send the bot anything.
 type pool struct {
 	mu      sync.Mutex
 	jobs    chan func() // nil after close

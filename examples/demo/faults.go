@@ -16,7 +16,8 @@ import (
 type fault struct {
 	name  string
 	story string // what happens
-	// answer is given to each request: if the chat has two addresses, the plugin asks under both before it gives up.
+	// answer is given to each request: if the chat has two addresses, the plugin asks under both
+	// before it gives up.
 	answer  wabox.Answer
 	timeout time.Duration // Options.Timeout; 0 is the default
 	cut     bool          // the connection breaks when the first request has arrived

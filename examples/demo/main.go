@@ -1,5 +1,6 @@
-// Demo shows what happens when a WhatsApp bot downloads a picture that has expired. It needs no account, no network and no
-// configuration: chat server, phone and CDN run in this process, and an unmodified whatsmeow client logs in to them.
+// Demo shows what happens when a WhatsApp bot downloads a picture that has expired. It needs no
+// account, no network and no configuration: chat server, phone and CDN run in this process, and an
+// unmodified whatsmeow client logs in to them.
 //
 //	go run ./examples/demo                   # the phone uploads the picture again
 //	go run ./examples/demo -fault offline    # the phone does not answer; -h lists what else can happen
@@ -7,8 +8,8 @@
 //
 // It exits with 0 only if everything went as it has to.
 //
-// This file has the bot, which is all that a bot has to write. stage.go builds the world around it, faults.go lists what the
-// phone can do, and narrator.go prints what happens.
+// This file has the bot, which is all that a bot has to write. stage.go builds the world around it,
+// faults.go lists what the phone can do, and narrator.go prints what happens.
 package main
 
 import (
@@ -26,8 +27,8 @@ import (
 	"github.com/whatsmeow-plugins/reupload"
 )
 
-// startBot starts a bot that downloads each picture it gets. The call of Register is all that it has to do with reupload;
-// the options can be nil.
+// startBot starts a bot that downloads each picture it gets. The call of Register is all that it
+// has to do with reupload; the options can be nil.
 func startBot(ctx context.Context, client *whatsmeow.Client, opts *reupload.Options, got func(download)) (*reupload.Plugin, error) {
 	plugin, err := reupload.Register(client, opts) // before Connect, and before other event handlers
 	if err != nil {

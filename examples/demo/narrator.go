@@ -47,8 +47,8 @@ func (n *narrator) say(who, format string, args ...any) {
 	}
 }
 
-// wrap breaks text into lines of at most so many characters: between words, or in one that is longer
-// than a line.
+// wrap breaks text into lines of at most so many characters: between words, or in one that is
+// longer than a line.
 func wrap(text string, width int) (lines []string) {
 	for line := range strings.SplitSeq(text, "\n") {
 		rest := []rune(line)
@@ -68,7 +68,8 @@ func wrap(text string, width int) (lines []string) {
 	return lines
 }
 
-// query is that of a URL, or of a direct path. It is a key to the file, and stays out of everything that is printed.
+// query is that of a URL, or of a direct path. It is a key to the file, and stays out of everything
+// that is printed.
 var query = regexp.MustCompile(`\?[^\s"'<>]+`)
 
 func redact(line string) string { return query.ReplaceAllString(line, "?…") }

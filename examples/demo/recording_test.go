@@ -19,7 +19,8 @@ import (
 
 var update = flag.Bool("update", false, "record the demo anew, in docs/demo.svg")
 
-// TestRecordingIsCurrent compares docs/demo.svg with what the demo prints. With -update, it makes it.
+// TestRecordingIsCurrent compares docs/demo.svg with what the demo prints. With -update,
+// it makes it.
 func TestRecordingIsCurrent(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join("..", "..", "docs", "demo.svg")

@@ -33,7 +33,8 @@ var sender = types.NewJID("447700900123", types.DefaultUserServer)
 // patience bounds a whole run: it is longer than any Options.Timeout in it.
 const patience = time.Minute
 
-// run plays one fault by its name, and tells on out what happens. The error is errUnknownFault, or says what went wrong.
+// run plays one fault by its name, and tells on out what happens. The error is errUnknownFault, or
+// says what went wrong.
 func run(ctx context.Context, out io.Writer, name string, verbose bool) error {
 	f, err := findFault(name)
 	if err != nil {
@@ -46,7 +47,8 @@ func run(ctx context.Context, out io.Writer, name string, verbose bool) error {
 	return s.play(ctx)
 }
 
-// A stage is the world around the bot: a server with a CDN, the user's phone, and a picture that has expired.
+// A stage is the world around the bot: a server with a CDN, the user's phone, and a picture
+// that has expired.
 type stage struct {
 	*narrator
 	fault   fault
@@ -120,7 +122,8 @@ func (s *stage) cutOnce() {
 	})
 }
 
-// A guard sees where downloads go. The box has only WhatsApp's hosts, and would not notice a request to another.
+// A guard sees where downloads go. The box has only WhatsApp's hosts, and would not notice a
+// request to another.
 type guard struct {
 	base  http.RoundTripper
 	stage *stage
@@ -203,7 +206,8 @@ func (s *stage) options() *reupload.Options {
 	}
 }
 
-// got takes what the bot has downloaded. A message can come again after a break of the connection; the first time counts.
+// got takes what the bot has downloaded. A message can come again after a break of the connection;
+// the first time counts.
 func (s *stage) got(d download) {
 	select {
 	case s.downloads <- d:
@@ -211,7 +215,8 @@ func (s *stage) got(d download) {
 	}
 }
 
-// answerLate lets the phone answer the request that nobody waits for any more, and the bot download once more.
+// answerLate lets the phone answer the request that nobody waits for any more, and the bot
+// download once more.
 func (s *stage) answerLate(ctx context.Context, first download) error {
 	asked := s.phone.Requests()
 	if len(asked) == 0 {

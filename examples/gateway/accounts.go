@@ -62,19 +62,22 @@ func (a *account) connected() bool {
 	return a.online.Load() && !a.unlinked.Load() && a.client.IsConnected()
 }
 
-// download gets the media of a message out of the table. It heals whether or not the index knows the message.
+// download gets the media of a message out of the table. It heals whether or not the index
+// knows the message.
 func (a *account) download(ctx context.Context, m *message, file whatsmeow.File) error {
 	return a.plugin.DownloadToFile(ctx, &m.info, m.media, file)
 }
 
-// close hangs up and waits until what has come is handled, before it closes the plugin. It must not be called by an event handler.
+// close hangs up and waits until what has come is handled, before it closes the plugin. It must not
+// be called by an event handler.
 func (a *account) close() {
 	a.client.Disconnect()
 	a.client.RemoveEventHandler(a.handlerID) // waits for those that run
 	_ = a.plugin.Close()
 }
 
-// handle follows the state of an account, and stores its media messages. It returns false for a message that should come again.
+// handle follows the state of an account, and stores its media messages. It returns false for a
+// message that should come again.
 func (g *gateway) handle(a *account, rawEvt any) bool {
 	switch evt := rawEvt.(type) {
 	case *events.Message:

@@ -53,7 +53,8 @@ func testLoggedOut(t *testing.T, s *stage) {
 	}
 }
 
-// TestFollowsTheConnection has what an account is after each event, for a client that believes to be connected all the time.
+// TestFollowsTheConnection has what an account is after each event, for a client that believes to
+// be connected all the time.
 func TestFollowsTheConnection(t *testing.T) {
 	t.Parallel()
 	g := &gateway{log: slog.New(slog.DiscardHandler)}

@@ -18,13 +18,15 @@ import (
 	"go.mau.fi/whatsmeow"
 )
 
-// A cacheKey names a file by all that it takes to get it: whoever knows only a part of that, such as the hash, cannot make the
-// gateway hand out somebody else's file by sending a message that claims to be about it.
+// A cacheKey names a file by all that it takes to get it: whoever knows only a part of that, such
+// as the hash, cannot make the gateway hand out somebody else's file by sending a message that
+// claims to be about it.
 type cacheKey [sha256.Size]byte
 
 func (k cacheKey) String() string { return hex.EncodeToString(k[:]) }
 
-// keyOf returns the key of a message's file. Without a hash of what is in it, nothing says that two are the same.
+// keyOf returns the key of a message's file. Without a hash of what is in it, nothing says that two
+// are the same.
 func keyOf(m media) (key cacheKey, ok bool) {
 	h := sha256.New()
 	for _, part := range [][]byte{[]byte(whatsmeow.GetMediaType(m)), m.GetMediaKey(), m.GetFileEncSHA256(), m.GetFileSHA256()} {
@@ -34,8 +36,9 @@ func keyOf(m media) (key cacheKey, ok bool) {
 	return cacheKey(h.Sum(nil)), len(m.GetFileSHA256()) == sha256.Size
 }
 
-// A cache keeps the files that were asked for last in a directory, up to a limit. Those who ask for the same file while it is
-// downloaded share one download. Files that are being read stay, even if that is over the limit.
+// A cache keeps the files that were asked for last in a directory, up to a limit. Those who ask for
+// the same file while it is downloaded share one download. Files that are being read stay, even if
+// that is over the limit.
 type cache struct {
 	cacheConfig
 	temporary bool
@@ -127,8 +130,9 @@ func (c *cache) close() {
 	}
 }
 
-// open returns a file out of the cache, or downloads it first. Callers with the same name and key share a download: name says in
-// whose name it happens, as what one account cannot get another one can. The error is the download's, the context's, or errBusy.
+// open returns a file out of the cache, or downloads it first. Callers with the same name and key
+// share a download: name says in whose name it happens, as what one account cannot get another one
+// can. The error is the download's, the context's, or errBusy.
 func (c *cache) open(ctx context.Context, name string, m media, download func(context.Context, whatsmeow.File) error) (*cachedFile, error) {
 	key, known := keyOf(m)
 	if known {

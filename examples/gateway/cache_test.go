@@ -285,7 +285,8 @@ func TestCacheFails(t *testing.T) {
 	}
 }
 
-// TestCacheSaysThatTheDiskFails has a directory that cannot be written to, and a device that is always full.
+// TestCacheSaysThatTheDiskFails has a directory that cannot be written to, and a device that
+// is always full.
 func TestCacheSaysThatTheDiskFails(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

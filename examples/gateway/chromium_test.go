@@ -149,7 +149,8 @@ func (b *browser) open(url string) {
 	}
 }
 
-// complaints returns what the browser finds wrong with the page, such as a style that it may not use.
+// complaints returns what the browser finds wrong with the page, such as a style that it
+// may not use.
 func (b *browser) complaints() (all []string) {
 	for _, m := range b.events {
 		if m.Method == "Log.entryAdded" || m.Method == "Runtime.exceptionThrown" {

@@ -6,15 +6,15 @@ import (
 	"github.com/whatsmeow-plugins/reupload"
 )
 
-// A statsCollector gives Prometheus the statistics of plugins, one for each account. This file needs nothing of the gateway: copy
-// it into your bot, change the package, and register it:
+// A statsCollector gives Prometheus the statistics of plugins, one for each account. This file
+// needs nothing of the gateway: copy it into your bot, change the package, and register it:
 //
 //	prometheus.MustRegister(statsCollector(func() map[string]reupload.Stats {
 //		return map[string]reupload.Stats{"491701234567": plugin.Stats()}
 //	}))
 //
-// dashboard.json shows the metrics in Grafana. They are counted since Register: an account that is registered anew begins at zero,
-// which Prometheus's rate and increase understand.
+// dashboard.json shows the metrics in Grafana. They are counted since Register: an account that is
+// registered anew begins at zero, which Prometheus's rate and increase understand.
 type statsCollector func() map[string]reupload.Stats
 
 var (

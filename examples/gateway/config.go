@@ -29,7 +29,8 @@ type config struct {
 	// requests is how many requests for media may run at once.
 	requests int
 	log      *slog.Logger
-	// newClient is whatsmeow.NewClient if it is nil. The demo's clients go to a server in this process.
+	// newClient is whatsmeow.NewClient if it is nil. The demo's clients go to a server
+	// in this process.
 	newClient func(*store.Device, waLog.Logger) *whatsmeow.Client
 	// wrapStore is for tests that make the storing of a message fail.
 	wrapStore func(storeFunc) storeFunc
@@ -46,8 +47,8 @@ func defaults() config {
 	}
 }
 
-// flags adds the flags that set the config. Secrets can come from the environment, as everybody on a machine can see its command
-// lines.
+// flags adds the flags that set the config. Secrets can come from the environment, as everybody on
+// a machine can see its command lines.
 func (cfg *config) flags(set *flag.FlagSet) {
 	set.StringVar(&cfg.dsn, "dsn", "", "the PostgreSQL `database`, such as postgres://user:password@host/gateway (default $GATEWAY_DSN)")
 	set.StringVar(&cfg.listen, "listen", cfg.listen, "the `address` to listen on; beyond this machine only with $GATEWAY_TOKEN")
@@ -62,8 +63,8 @@ func (cfg *config) flags(set *flag.FlagSet) {
 	set.Var((*megabytes)(&cfg.cache.largest), "max-file", "how many `MB` one file may have")
 }
 
-// complete takes the rest from the environment, and says what cannot be. The demo does without, as it must not touch the database
-// that the environment names.
+// complete takes the rest from the environment, and says what cannot be. The demo does without, as
+// it must not touch the database that the environment names.
 func (cfg *config) complete() error {
 	if cfg.dsn == "" {
 		cfg.dsn = os.Getenv("GATEWAY_DSN")

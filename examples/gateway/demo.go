@@ -21,7 +21,8 @@ import (
 const (
 	// patience bounds the whole demo.
 	patience = 2 * time.Minute
-	// demoTimeout is how long the demo's gateway waits for a phone. One that answers does so in milliseconds.
+	// demoTimeout is how long the demo's gateway waits for a phone. One that answers does
+	// so in milliseconds.
 	demoTimeout = 3 * time.Second
 )
 
@@ -41,8 +42,8 @@ var (
 	senderLID = types.NewJID("200000000000123", types.HiddenUserServer)
 )
 
-// demo runs the gateway, unchanged, with a WhatsApp that is in this process, and with a PostgreSQL of its own unless a database
-// is named. The error tells what went other than it has to.
+// demo runs the gateway, unchanged, with a WhatsApp that is in this process, and with a PostgreSQL
+// of its own unless a database is named. The error tells what went other than it has to.
 func demo(ctx context.Context, out io.Writer, dsn string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("the demo was not through after %v", patience))
 	defer cancel()

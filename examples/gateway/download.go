@@ -139,9 +139,10 @@ func (c *cache) end(d *sharedDownload, e *entry, path string, err error) {
 	c.trim()
 }
 
-// A limitedFile is a file that refuses to become larger than it may: what WhatsApp says of that is the sender's word. It keeps what
-// the disk says, as whatsmeow takes an error of the operating system for one of the network: it tries again for a quarter of a minute,
-// and then reports that the file is damaged.
+// A limitedFile is a file that refuses to become larger than it may: what WhatsApp says of that is
+// the sender's word. It keeps what the disk says, as whatsmeow takes an error of the operating
+// system for one of the network: it tries again for a quarter of a minute, and then reports that
+// the file is damaged.
 type limitedFile struct {
 	whatsmeow.File // without ReadFrom, which would go past Write
 	limit          int64

@@ -110,8 +110,8 @@ func open(ctx context.Context, cfg config) (_ *gateway, err error) {
 	return g, g.connectAll(devices)
 }
 
-// connectAll makes the accounts of all devices known, and begins to connect them. One that WhatsApp is slow to answer does not keep
-// the others waiting.
+// connectAll makes the accounts of all devices known, and begins to connect them. One that WhatsApp
+// is slow to answer does not keep the others waiting.
 func (g *gateway) connectAll(devices []*store.Device) error {
 	slots := make(chan struct{}, connectsAtOnce)
 	for _, device := range devices {
@@ -139,8 +139,9 @@ func (g *gateway) connectAll(devices []*store.Device) error {
 	return nil
 }
 
-// close ends everything, in the order in which the parts need each other: first nothing new begins, then what has come is handled to
-// its end, then the plugins go, and the database is the last. Requests that still wait for a phone fail.
+// close ends everything, in the order in which the parts need each other: first nothing new begins,
+// then what has come is handled to its end, then the plugins go, and the database is the last.
+// Requests that still wait for a phone fail.
 func (g *gateway) close() {
 	g.stop()
 	g.mu.Lock()
@@ -165,8 +166,8 @@ func (g *gateway) close() {
 	}
 }
 
-// add makes an account known, and returns the one with the same phone number that it replaces. If the gateway is closed it closes
-// the account.
+// add makes an account known, and returns the one with the same phone number that it replaces. If
+// the gateway is closed it closes the account.
 func (g *gateway) add(phone string, a *account) (replaced *account) {
 	g.mu.Lock()
 	closed := g.closed

@@ -97,7 +97,8 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// newStage returns a stage with two accounts and with a database of its own, that tells its story to nobody.
+// newStage returns a stage with two accounts and with a database of its own, that tells its
+// story to nobody.
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	dsn := newDatabase(t)
@@ -229,7 +230,8 @@ func testHistory(t *testing.T, s *stage) {
 }
 
 func testIDs(t *testing.T, s *stage) {
-	// PostgreSQL has no text with a NUL in it. Such a message is left out, and does not stop the ones after it.
+	// PostgreSQL has no text with a NUL in it. Such a message is left out, and does not stop the
+	// ones after it.
 	s.deliver(t, "A\x00B", &waE2E.Message{ImageMessage: s.upload("NUL").Image()})
 	s.deliver(t, "AFTER", &waE2E.Message{ImageMessage: s.upload("after").Image()})
 	if got := s.waitStored(t, "AFTER"); got.status != http.StatusOK {

@@ -8,13 +8,15 @@ import (
 	"strings"
 )
 
-// guard lets in only who may ask: whoever knows the token if there is one, and no web page of others through a browser on the same
-// machine, neither by asking across origins nor by a name of its own that leads here.
+// guard lets in only who may ask: whoever knows the token if there is one, and no web page of
+// others through a browser on the same machine, neither by asking across origins nor by a name of
+// its own that leads here.
 func (g *gateway) guard(next http.Handler) http.Handler {
 	return g.ownHostOnly(http.NewCrossOriginProtection().Handler(g.withToken(next)))
 }
 
-// ownHostOnly refuses what a browser asks for another site's page, and on a loopback address what is not addressed to one.
+// ownHostOnly refuses what a browser asks for another site's page, and on a loopback address what
+// is not addressed to one.
 func (g *gateway) ownHostOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		local, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
@@ -32,7 +34,8 @@ func (g *gateway) ownHostOnly(next http.Handler) http.Handler {
 	})
 }
 
-// withToken refuses who does not know the token: a program as a bearer, a browser as the password of any user.
+// withToken refuses who does not know the token: a program as a bearer, a browser as the password
+// of any user.
 func (g *gateway) withToken(next http.Handler) http.Handler {
 	if g.cfg.token == "" {
 		return next

@@ -23,7 +23,8 @@ func setHeaders(header http.Header, m *message) {
 	header.Set("Content-Security-Policy", "sandbox; default-src 'none'")
 }
 
-// etagOf returns the SHA-256 of a file, which each download is checked against, or "" for a message without one.
+// etagOf returns the SHA-256 of a file, which each download is checked against, or "" for a
+// message without one.
 func etagOf(m *message) string {
 	if _, ok := keyOf(m.media); !ok {
 		return ""
@@ -55,7 +56,8 @@ func contentType(m media) string {
 	return mime.FormatMediaType(base, params)
 }
 
-// disposition lets browsers show pictures, videos and audio, and download everything else. SVG is a program.
+// disposition lets browsers show pictures, videos and audio, and download everything else. SVG
+// is a program.
 func disposition(m *message) string {
 	how, base := "attachment", strings.ToLower(contentType(m.media))
 	kind, _, _ := strings.Cut(base, "/")
@@ -69,7 +71,8 @@ func disposition(m *message) string {
 	return how
 }
 
-// fileName returns the name that a document has, without directories, or else the message's id with an extension.
+// fileName returns the name that a document has, without directories, or else the message's id
+// with an extension.
 func fileName(m *message) string {
 	if document, ok := m.media.(interface{ GetFileName() string }); ok {
 		name := strings.Map(func(r rune) rune {

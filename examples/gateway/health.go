@@ -6,14 +6,15 @@ import (
 	"time"
 )
 
-// serveLive says that the process answers. Whoever gets no answer may restart it. Accounts do not matter: a restart does not bring
-// back a phone.
+// serveLive says that the process answers. Whoever gets no answer may restart it. Accounts do not
+// matter: a restart does not bring back a phone.
 func (g *gateway) serveLive(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	writeJSON(w, http.StatusOK, map[string]string{"status": "alive"})
 }
 
-// serveReady says whether requests should be sent here: the database is there, and the gateway is not about to end.
+// serveReady says whether requests should be sent here: the database is there, and the gateway is
+// not about to end.
 func (g *gateway) serveReady(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()

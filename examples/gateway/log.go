@@ -10,8 +10,9 @@ import (
 	waLog "go.mau.fi/whatsmeow/util/log"
 )
 
-// newLog returns the log of the gateway. Much of what is logged was made up by strangers, such as message ids: slog quotes it, so
-// that none of it can look like a line or a field of its own. Queries of URLs are cut out.
+// newLog returns the log of the gateway. Much of what is logged was made up by strangers, such as
+// message ids: slog quotes it, so that none of it can look like a line or a field of its own.
+// Queries of URLs are cut out.
 func newLog(out io.Writer, format string, level slog.Level) (*slog.Logger, error) {
 	options := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		switch v := a.Value.Any().(type) {
@@ -31,7 +32,8 @@ func newLog(out io.Writer, format string, level slog.Level) (*slog.Logger, error
 	return nil, fmt.Errorf("-log-format is text or json, and not %q", format)
 }
 
-// query is that of a URL, which is a key to the file. A direct path that lost its question mark has one too.
+// query is that of a URL, which is a key to the file. A direct path that lost its question mark
+// has one too.
 var query = regexp.MustCompile(`[?&][^\s"'<>]*=[^\s"'<>]*`)
 
 func redact(line string) string { return query.ReplaceAllString(line, "?…") }

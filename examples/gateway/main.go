@@ -1,5 +1,6 @@
-// Gateway serves the media of several WhatsApp accounts over HTTP, however old it is. WhatsApp's sessions, the index of reupload
-// and the gateway's own table of messages share one PostgreSQL database.
+// Gateway serves the media of several WhatsApp accounts over HTTP, however old it is.
+// WhatsApp's sessions, the index of reupload and the gateway's own table of messages share
+// one PostgreSQL database.
 //
 //	go run . -demo                                        # try it without an account and without a network
 //	go run . -dsn postgres://user:password@host/gateway   # listens on 127.0.0.1:8080
@@ -88,7 +89,8 @@ func (g *gateway) serve(ctx context.Context, listener net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(g.log.Handler(), slog.LevelWarn),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
-		// Longer than it takes to get the file, so that a phone that does not answer makes a 504 and not a broken connection.
+		// Longer than it takes to get the file, so that a phone that does not answer makes a 504
+		// and not a broken connection.
 		WriteTimeout: g.cfg.patience() + 10*time.Minute,
 		IdleTimeout:  2 * time.Minute,
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/whatsmeow-plugins/reupload"
 )
 
-// patience is how long it may take to get a file: some time for the phone, which can be asked more than once, and for a large
-// file to be downloaded.
+// patience is how long it may take to get a file: some time for the phone, which can be asked more
+// than once, and for a large file to be downloaded.
 func (cfg *config) patience() time.Duration { return 4*cfg.timeout + 10*time.Minute }
 
 // serveMedia serves the file of a message.
@@ -58,7 +58,8 @@ func (g *gateway) serveMedia(w http.ResponseWriter, r *http.Request) {
 	fail(w, what)
 }
 
-// serveFile answers from the cache. The file needs to be there as a whole first: only then is it known to be the right one.
+// serveFile answers from the cache. The file needs to be there as a whole first: only then is it
+// known to be the right one.
 func (g *gateway) serveFile(ctx context.Context, w http.ResponseWriter, r *http.Request, phone string, m *message) error {
 	if hasAlready(r, etagOf(m)) {
 		setHeaders(w.Header(), m)

@@ -206,7 +206,8 @@ func testCauses(t *testing.T, s *stage) {
 	}
 }
 
-// testPauses has files that the phone was asked for in vain before, and looks whether Retry-After is when reupload asks it again.
+// testPauses has files that the phone was asked for in vain before, and looks whether Retry-After
+// is when reupload asks it again.
 func testPauses(t *testing.T, s *stage) {
 	heard := s.upload("the phone answers this, and so is not silent")
 	s.box.Expire(heard)

@@ -18,8 +18,9 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// messages is the gateway's table of media messages: what it takes to download the media months later. An index is no
-// substitute for it, as that knows files only by their hash, and not what type they are of or what they are called.
+// messages is the gateway's table of media messages: what it takes to download the media months
+// later. An index is no substitute for it, as that knows files only by their hash, and not what
+// type they are of or what they are called.
 type messages struct{ db *sql.DB }
 
 // A storeFunc stores a message of an account if it has media.
@@ -39,8 +40,9 @@ type media interface {
 	GetFileLength() uint64 // as its sender says
 }
 
-// createTable has the message ids of a chat once, although two members of a group can make up the same one. The first message
-// stays, so that nobody can put another in the place of one that came before.
+// createTable has the message ids of a chat once, although two members of a group can make up
+// the same one. The first message stays, so that nobody can put another in the place of one
+// that came before.
 const createTable = `
 CREATE TABLE IF NOT EXISTS gateway_message (
 	account text        NOT NULL, -- phone number
@@ -155,7 +157,8 @@ func mediaOf(msg *waE2E.Message) media {
 	return nil
 }
 
-// stripped returns a copy of a media message without what can be large and is not needed: the thumbnail, and what it quotes.
+// stripped returns a copy of a media message without what can be large and is not needed: the
+// thumbnail, and what it quotes.
 func stripped(m media) proto.Message {
 	smaller := proto.Clone(m)
 	fields := smaller.ProtoReflect().Descriptor().Fields()

@@ -19,7 +19,8 @@ import (
 	"github.com/whatsmeow-plugins/reupload"
 )
 
-// TestPage looks at the page of a gateway that has something to tell, as a browser does that knows the token.
+// TestPage looks at the page of a gateway that has something to tell, as a browser does that
+// knows the token.
 func TestPage(t *testing.T) {
 	t.Parallel()
 	b := newBrowser(t)
@@ -74,8 +75,8 @@ func full() pageView {
 	}
 }
 
-// TestPageLayout looks at a full page and at an empty one, on a phone and on a desk, by day and by night.
-// With SCREENSHOTS=dir it writes down what it sees.
+// TestPageLayout looks at a full page and at an empty one, on a phone and on a desk, by day and by
+// night. With SCREENSHOTS=dir it writes down what it sees.
 func TestPageLayout(t *testing.T) {
 	t.Parallel()
 	b := newBrowser(t)

@@ -18,10 +18,11 @@ var (
 // pairingTime is how long a code is good for.
 const pairingTime = 160 * time.Second
 
-// pair begins to link an account, and returns the code that is to be typed on its phone. The error is errLinked, wraps
-// errNoCode, or is the context's.
+// pair begins to link an account, and returns the code that is to be typed on its phone. The error
+// is errLinked, wraps errNoCode, or is the context's.
 //
-// Only an account that is connected is certain to be linked still: one may have been unlinked while nobody could tell the gateway.
+// Only an account that is connected is certain to be linked still: one may have been unlinked while
+// nobody could tell the gateway.
 func (g *gateway) pair(ctx context.Context, phone string) (code string, err error) {
 	if a := g.account(phone); a != nil && a.connected() {
 		return "", errLinked
@@ -77,7 +78,8 @@ func (g *gateway) finish(a *account, steps <-chan whatsmeow.QRChannelItem) {
 			g.log.Info("An account was linked", "account", phone)
 			// whatsmeow itself deletes the session of one that was unlinked.
 			if replaced := g.add(phone, a); replaced != nil && !replaced.unlinked.Load() {
-				// Or the next start would find two sessions of the account, and not know which one is good.
+				// Or the next start would find two sessions of the account, and not know which
+				// one is good.
 				if err := replaced.client.Store.Delete(g.root); err != nil {
 					g.log.Error("The former session of an account was not deleted", "account", phone, "error", err)
 				}

@@ -31,7 +31,8 @@ func (s *stage) code(t *testing.T, phone *wabox.Account) string {
 	return body.Code
 }
 
-// typeCode types a code on a phone, and waits until the gateway says that the account is linked and connected.
+// typeCode types a code on a phone, and waits until the gateway says that the account is
+// linked and connected.
 func (s *stage) typeCode(t *testing.T, phone *wabox.Account, code string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -116,8 +117,8 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// TestUnlinkedWhileAway unlinks an account whose connection is broken. The gateway learns that from the next login, or not at all
-// before the account is linked again.
+// TestUnlinkedWhileAway unlinks an account whose connection is broken. The gateway learns that from
+// the next login, or not at all before the account is linked again.
 func TestUnlinkedWhileAway(t *testing.T) {
 	t.Parallel()
 	for _, knows := range []bool{true, false} {

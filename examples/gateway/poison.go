@@ -15,8 +15,9 @@ import (
 // strikes is how often a message may fail while others do not.
 const strikes = 3
 
-// intake counts what comes in, and tells messages that can never be stored from those that the database has no time for. The
-// former would come again for ever, as WhatsApp sends again what is not acknowledged.
+// intake counts what comes in, and tells messages that can never be stored from those that the
+// database has no time for. The former would come again for ever, as WhatsApp sends again what
+// is not acknowledged.
 type intake struct {
 	stored, dropped atomic.Uint64
 
@@ -72,8 +73,9 @@ func (i *intake) succeeded(key string) {
 	delete(i.failed, key)
 }
 
-// isPoison reports whether a message fails because of itself: it panics, the database refuses the values in it, or it has failed
-// several times while others were stored between. When the database as a whole fails, no message is lost.
+// isPoison reports whether a message fails because of itself: it panics, the database refuses the
+// values in it, or it has failed several times while others were stored between. When the database
+// as a whole fails, no message is lost.
 func (i *intake) isPoison(key string, err error) bool {
 	if errors.Is(err, errPanic) {
 		return true

@@ -13,7 +13,8 @@ import (
 	"go.mau.fi/whatsmeow/types/events"
 )
 
-// TestPoison has messages that cannot be handled. Each comes a bounded number of times, and does not stop others.
+// TestPoison has messages that cannot be handled. Each comes a bounded number of times, and does
+// not stop others.
 func TestPoison(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

@@ -18,8 +18,8 @@ import (
 var errNoPostgres = errors.New("no PostgreSQL server is installed: there is no initdb in PATH or in /usr/lib/postgresql/*/bin; " +
 	"install one (apt install postgresql), or name an empty database with -dsn")
 
-// startPostgres starts a PostgreSQL server that has its data and its socket in a new directory, and no TCP port. The error can be
-// errNoPostgres.
+// startPostgres starts a PostgreSQL server that has its data and its socket in a new directory, and
+// no TCP port. The error can be errNoPostgres.
 func startPostgres(ctx context.Context) (dsn string, stop func(), err error) {
 	bin, err := findPostgres()
 	if err != nil {
@@ -100,7 +100,8 @@ func waitForDB(ctx context.Context, dsn string, ended <-chan struct{}) error {
 	}
 }
 
-// findPostgres returns the directory with the programs of PostgreSQL: that in PATH, or else the newest of Debian's.
+// findPostgres returns the directory with the programs of PostgreSQL: that in PATH, or else the
+// newest of Debian's.
 func findPostgres() (bin string, err error) {
 	if found, err := exec.LookPath("initdb"); err == nil {
 		if found, err = filepath.EvalSymlinks(found); err == nil {

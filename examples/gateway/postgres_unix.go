@@ -10,8 +10,9 @@ import (
 	"syscall"
 )
 
-// attributes returns what PostgreSQL's processes are started with: in a process group of their own, so that Ctrl+C does not end
-// them before the gateway, and not as root, whom PostgreSQL refuses to serve. The directory is given to the user that they have.
+// attributes returns what PostgreSQL's processes are started with: in a process group of their own,
+// so that Ctrl+C does not end them before the gateway, and not as root, whom PostgreSQL refuses to
+// serve. The directory is given to the user that they have.
 func attributes(dir string) (*syscall.SysProcAttr, error) {
 	attr := &syscall.SysProcAttr{Setpgid: true}
 	if os.Getuid() != 0 {

@@ -49,8 +49,8 @@ func (cfg *config) isKept(sent time.Time) bool {
 	return cfg.keep <= 0 || time.Since(sent) < cfg.keep
 }
 
-// deleteOld deletes messages that were sent before a time, as many as the limit allows, and returns their media. There are more if
-// it has reached the limit.
+// deleteOld deletes messages that were sent before a time, as many as the limit allows, and returns
+// their media. There are more if it has reached the limit.
 func (t *messages) deleteOld(ctx context.Context, before time.Time, limit int) (gone []media, more bool, err error) {
 	rows, err := t.db.QueryContext(ctx, `
 DELETE FROM gateway_message WHERE (account, chat, id) IN (

@@ -146,8 +146,8 @@ func (s *stage) say(who, format string, args ...any) {
 	fmt.Fprintf(s.out, "%-9s  %s\n", who, redact(fmt.Sprintf(format, args...)))
 }
 
-// A teller is the log: it tells what the gateway and the plugins say. whatsmeow's own words are left out, as the demo breaks a
-// connection on purpose.
+// A teller is the log: it tells what the gateway and the plugins say. whatsmeow's own words are
+// left out, as the demo breaks a connection on purpose.
 type teller struct{ *stage }
 
 func (t teller) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }

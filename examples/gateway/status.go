@@ -13,8 +13,8 @@ import (
 	"github.com/whatsmeow-plugins/reupload"
 )
 
-// A failure is what a caller is told of an error: a status, and a body without the error's own words, since those of a network
-// error have the URL in them.
+// A failure is what a caller is told of an error: a status, and a body without the error's own
+// words, since those of a network error have the URL in them.
 type failure struct {
 	status int
 	after  time.Duration // when to ask again, if that is known
@@ -29,7 +29,8 @@ var (
 	errDatabase  = errors.New("the database failed")
 )
 
-// How long it makes sense to wait. The phone can answer late, and reupload tries once a minute whether one that is silent is back.
+// How long it makes sense to wait. The phone can answer late, and reupload tries once a minute
+// whether one that is silent is back.
 const (
 	aMoment = 5 * time.Second
 	aMinute = time.Minute
@@ -43,8 +44,8 @@ const (
 
 // failureOf says what the error of a look-up or a download means.
 func failureOf(err error) failure {
-	// The download itself has failed with 404 or 410 as it would without reupload. What counts is why it was not healed: a 410 of
-	// the CDN is final only if the phone has said so.
+	// The download itself has failed with 404 or 410 as it would without reupload. What counts is
+	// why it was not healed: a 410 of the CDN is final only if the phone has said so.
 	cause := reupload.Cause(err)
 	if cause != nil {
 		err = cause
@@ -107,8 +108,8 @@ func meaningOf(err error) failure {
 	return later(http.StatusBadGateway, 0, "the file could not be downloaded; the gateway's log says why")
 }
 
-// pausedFor returns for how long reupload will not ask the phone for a file again by itself, because of what had come of it before a
-// time. It is 0 if nothing is known.
+// pausedFor returns for how long reupload will not ask the phone for a file again by itself,
+// because of what had come of it before a time. It is 0 if nothing is known.
 func (g *gateway) pausedFor(ctx context.Context, phone string, m *message, before time.Time) (left time.Duration) {
 	entries, err := g.index.ByMessage(ctx, types.NewJID(phone, types.DefaultUserServer), m.info.ID)
 	if err != nil {

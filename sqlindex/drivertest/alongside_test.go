@@ -142,8 +142,8 @@ func (b *bot) wantAll(t *testing.T, sent []types.MessageID) {
 	}
 }
 
-// blobIsDeleted waits until whatsmeow has deleted the blob of a history sync. It does that in its own
-// time, and with the media client that Close puts back.
+// blobIsDeleted waits until whatsmeow has deleted the blob of a history sync. It does that in its
+// own time, and with the media client that Close puts back.
 func (b *bot) blobIsDeleted(t *testing.T) {
 	t.Helper()
 	isDelete := func(asked wabox.Asked) bool { return asked.Method == http.MethodDelete }
@@ -232,7 +232,8 @@ func TestHealingLosesNoMessage(t *testing.T) {
 		}
 		for range count {
 			evt := next(t, b.media)
-			// A machine that has much else to do may have taken longer than the plugin waits for its index.
+			// A machine that has much else to do may have taken longer than the plugin waits
+			// for its index.
 			for err := b.plugin.Remember(t.Context(), &evt.Info, evt.Message); err != nil; time.Sleep(100 * time.Millisecond) {
 				err = b.plugin.Remember(t.Context(), &evt.Info, evt.Message)
 			}

@@ -19,7 +19,8 @@ import (
 
 var account = types.NewJID("491700000001", types.DefaultUserServer)
 
-// media returns the n-th of any number of entries, as they are in groups: 22 characters of id, a group and a sender.
+// media returns the n-th of any number of entries, as they are in groups: 22 characters of id, a
+// group and a sender.
 func media(n int) reupload.Entry {
 	var seed [8]byte
 	binary.BigEndian.PutUint64(seed[:], uint64(n))
@@ -111,8 +112,8 @@ func (k backend) index(t testing.TB) (*sqlindex.Index, *sql.DB) {
 	return newIndex(t, db, dialect), db
 }
 
-// BenchmarkHistory fills an empty table in batches. Small batches into a large table are the slow case, since nearly every row
-// changes pages of the indexes that no other row of the batch does.
+// BenchmarkHistory fills an empty table in batches. Small batches into a large table are the slow
+// case, since nearly every row changes pages of the indexes that no other row of the batch does.
 func BenchmarkHistory(b *testing.B) {
 	for _, k := range backends {
 		for _, c := range []struct{ total, batch int }{
@@ -208,7 +209,8 @@ func fileSize(t testing.TB, db *sql.DB) (bytes float64) {
 	return bytes
 }
 
-// TestSize is about messages with ids of 22 characters in groups. Ids of Android have 32, which are 10 bytes more.
+// TestSize is about messages with ids of 22 characters in groups. Ids of Android have 32, which are
+// 10 bytes more.
 func TestSize(t *testing.T) {
 	t.Parallel()
 	const limit = 300
@@ -222,8 +224,9 @@ func TestSize(t *testing.T) {
 	}
 }
 
-// How long somebody else waits for SQLite's write lock while a history sync of 100,000 is put in, in batches as the plugin gives them.
-// A busy_timeout makes SQLite look for the lock now and then only, so that this one asks without.
+// How long somebody else waits for SQLite's write lock while a history sync of 100,000 is put in,
+// in batches as the plugin gives them. A busy_timeout makes SQLite look for the lock now and then
+// only, so that this one asks without.
 func BenchmarkWriteLock(b *testing.B) {
 	path := dbFile(b)
 	index := newIndex(b, openSQLite(b, path, recommended...), "sqlite")

@@ -23,8 +23,8 @@ const (
 	childStartEnv = "REUPLOAD_TEST_START" // the number of the first entry
 )
 
-// runChild puts in history batches, live messages and what has healed until it is killed, and tells of each Put that has
-// returned.
+// runChild puts in history batches, live messages and what has healed until it is killed, and tells
+// of each Put that has returned.
 func runChild(driver string) {
 	err := func() error {
 		ctx := context.Background()
@@ -70,7 +70,8 @@ func healed(n int) (reupload.Entry, bool) {
 	return e, n%40 == 0
 }
 
-// killChild runs a child until it is killed at some moment, and returns up to where it has reported its entries.
+// killChild runs a child until it is killed at some moment, and returns up to where it has
+// reported its entries.
 func killChild(t *testing.T, driver, dsn string, start int) (end int) {
 	t.Helper()
 	child := exec.CommandContext(t.Context(), os.Args[0])

@@ -150,7 +150,8 @@ func TestAnswerThatComesAfterTheRestart(t *testing.T) {
 		if _, err := first.client.Download(t.Context(), picture.Image()); !errors.Is(reupload.Cause(err), reupload.ErrTimeout) {
 			t.Fatalf("error %v, cause %v", err, reupload.Cause(err))
 		}
-		// Asked for by a bot that keeps its messages elsewhere: the index knows no more of it than the request.
+		// Asked for by a bot that keeps its messages elsewhere: the index knows no more of it
+		// than the request.
 		other := box.Upload([]byte("asked for by hand"), whatsmeow.MediaImage)
 		account.Knows("3EB0BYHAND", other)
 		box.Expire(other)

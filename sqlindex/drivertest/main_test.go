@@ -1,5 +1,5 @@
-// Package drivertest tests sqlindex with real databases. It is a module of its own, so that no driver becomes a dependency
-// of the plugin.
+// Package drivertest tests sqlindex with real databases. It is a module of its own, so that no
+// driver becomes a dependency of the plugin.
 package drivertest
 
 import (

@@ -206,8 +206,8 @@ func TestStatementsThatAreForgotten(t *testing.T) {
 	}
 }
 
-// Conflicts with other transactions, as the database finds them when it serializes them or when they
-// wait for each other in a circle, do not reach the caller.
+// Conflicts with other transactions, as the database finds them when it serializes them or when
+// they wait for each other in a circle, do not reach the caller.
 func TestConflictsAreTriedAgain(t *testing.T) {
 	t.Parallel()
 	const conflicts = 3

@@ -46,7 +46,8 @@ func TestProcessesShareWhatTheyKnow(t *testing.T) {
 	})
 }
 
-// Each process puts in the same entries in another order, as processes do that serve devices of one account.
+// Each process puts in the same entries in another order, as processes do that serve devices
+// of one account.
 func TestOverlappingBatchesDoNotDeadlock(t *testing.T) {
 	each(t, func(t *testing.T, k backend) {
 		db, dialect := k.open(t)

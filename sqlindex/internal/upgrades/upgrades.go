@@ -73,7 +73,8 @@ func upgrade(ctx context.Context, db *sql.DB, dialect dbutil.Dialect, steps []St
 		}
 	}
 	if tables == 0 {
-		// SQLite waits for the lock here, where nothing has been read, and does nothing if there is the table.
+		// SQLite waits for the lock here, where nothing has been read, and does nothing if there
+		// is the table.
 		_, err = tx.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS reupload_version (version INTEGER NOT NULL, compat INTEGER NOT NULL)")
 		if err != nil {
 			return err
