@@ -74,9 +74,9 @@ func TestAddresses(t *testing.T) {
 			device.LIDs = nil
 		}
 		s := &sender{client: whatsmeow.NewClient(device, nil)}
-		s.identity.Store(&account{own, ownLID})
+		s.account.Store(&account{own, ownLID})
 		if test.withoutLID {
-			s.identity.Store(&account{pn: own})
+			s.account.Store(&account{pn: own})
 		}
 		got := s.addresses(t.Context(), Request{MessageID: "id", Chat: test.chat, Participant: test.from, IsFromMe: test.fromMe})
 		if len(got) != len(test.want) || got[0] != test.want[0] || got[len(got)-1] != test.want[len(got)-1] {
@@ -91,7 +91,7 @@ func TestAddresses(t *testing.T) {
 func TestCanonical(t *testing.T) {
 	t.Parallel()
 	s := &sender{client: whatsmeow.NewClient(&store.Device{LIDs: knownLIDs{ofPN: map[types.JID]types.JID{stageChat: stageLID}}}, nil)}
-	s.identity.Store(&account{stageOwn, types.NewJID("111", types.HiddenUserServer)})
+	s.account.Store(&account{stageOwn, types.NewJID("111", types.HiddenUserServer)})
 	group, stranger := types.NewJID("1", types.GroupServer), types.NewJID("999", types.HiddenUserServer)
 	for jid, want := range map[types.JID]types.JID{
 		stageChat: stageChat, stageLID: stageChat, group: group, stranger: stranger, types.EmptyJID: types.EmptyJID,

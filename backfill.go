@@ -62,7 +62,7 @@ func (p *Plugin) answerFor(ctx context.Context, req Request) Answer {
 	if err != nil {
 		return Answer{Request: req, Err: err}
 	}
-	if answer, settled := p.settled(c.entry, time.Now()); settled {
+	if answer, known := p.alreadyKnown(c.entry, time.Now()); known {
 		answer.Request = req
 		return answer
 	}
@@ -74,8 +74,8 @@ func (p *Plugin) answerFor(ctx context.Context, req Request) Answer {
 // to three weeks.
 const pathLife = 14 * 24 * time.Hour
 
-// settled returns what is known of a file, if that leaves nothing to ask.
-func (p *Plugin) settled(e Entry, now time.Time) (Answer, bool) {
+// alreadyKnown returns what is known of a file, if that leaves nothing to ask.
+func (p *Plugin) alreadyKnown(e Entry, now time.Time) (Answer, bool) {
 	if e.Asked.Outcome == OutcomeFound && e.DirectPath != "" {
 		_, query, _ := strings.Cut(e.DirectPath, "?")
 		lives := now.Sub(e.Asked.At) < pathLife && !pastExpiry(query, now)

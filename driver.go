@@ -20,7 +20,7 @@ type driver struct {
 	entry   Entry
 	key     identity
 	cipher  retryCipher
-	place   *ticket
+	ticket  *ticket
 	ctx     context.Context // ends with the flight
 	cancel  context.CancelFunc
 
@@ -39,14 +39,14 @@ type driver struct {
 	written atomic.Bool    // the form that was sent last has gone to the socket
 	busy    sync.WaitGroup // goroutines that send or watch
 
-	done    chan struct{} // closed when the outcome is set
-	outcome reading
+	done   chan struct{} // closed when the ending is set
+	ending reading
 }
 
 func newDriver(p *pending, q question, c retryCipher) *driver {
 	d := &driver{pending: p, entry: q.entry, key: q.key, cipher: c, callers: 1, done: make(chan struct{})}
 	d.ctx, d.cancel = context.WithCancel(p.root)
-	d.place = &ticket{lane: q.lane, call: d.placed}
+	d.ticket = &ticket{lane: q.lane, call: d.placed}
 	return d
 }
 
@@ -59,7 +59,7 @@ func (d *driver) hurry() {
 		d.alarm(&d.deadline, d.pending.timeout, deadline)
 	}
 	d.mu.Unlock()
-	d.pending.queue.hurry(d.place)
+	d.pending.queue.hurry(d.ticket)
 }
 
 // begin lines the flight up, once: no other one under its message id is on the wire.
@@ -69,14 +69,14 @@ func (d *driver) begin() {
 		d.happen(event{what: askedElsewhere})
 		return
 	}
-	p.queue.enter(d.place)
+	p.queue.enter(d.ticket)
 }
 
 func (d *driver) placed(err error) {
 	if err != nil {
 		d.happen(event{what: aborted, err: err})
 	} else if !d.happen(event{what: placed}) {
-		d.pending.queue.leave(d.place) // it has ended meanwhile
+		d.pending.queue.leave(d.ticket) // it has ended meanwhile
 	}
 }
 
@@ -107,7 +107,7 @@ func (d *driver) step(e event) bool {
 		d.takeOff()
 	}
 	if before == queued && after == acked { // the bot's own request waits for the phone, and ours needs no place
-		d.pending.queue.leave(d.place)
+		d.pending.queue.leave(d.ticket)
 	}
 	if a.send {
 		go d.send(form)
@@ -303,7 +303,7 @@ func (d *driver) land(r reading) {
 		p.ledger.answersTo(d.key.account)
 	}
 	asked, keep, isNews := p.end(d, r)
-	p.queue.leave(d.place)
+	p.queue.leave(d.ticket)
 	p.beginNext(d.key.id)
 	go func() {
 		defer p.flying.Done()

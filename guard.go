@@ -85,9 +85,9 @@ func (g *guardedIndex) do(ctx context.Context, timeout time.Duration, call func(
 	if _, inMemory := g.index.(*MemoryIndex); inMemory { // which neither waits nor fails
 		return call(ctx)
 	}
-	bounded, cancel := context.WithTimeout(ctx, timeout)
+	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	err := contained(func() error { return call(bounded) })
+	err := contained(func() error { return call(limited) })
 	switch {
 	case err == nil && g.failing.Load():
 		g.failing.Store(false)
@@ -112,21 +112,21 @@ func contained(call func() error) (err error) {
 // within returns what call returns, or the context's error if it does not return in time: then it
 // ends in the background.
 func within[T any](ctx context.Context, timeout time.Duration, call func(context.Context) (T, error)) (T, error) {
-	type outcome struct {
+	type returned struct {
 		value T
 		err   error
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	done := make(chan outcome, 1)
+	done := make(chan returned, 1)
 	go func() {
-		var o outcome
-		o.value, o.err = call(ctx)
-		done <- o
+		var r returned
+		r.value, r.err = call(ctx)
+		done <- r
 	}()
 	select {
-	case o := <-done:
-		return o.value, o.err
+	case r := <-done:
+		return r.value, r.err
 	case <-ctx.Done():
 		return *new(T), ctx.Err()
 	}

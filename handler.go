@@ -69,7 +69,7 @@ func (p *Plugin) online() {
 }
 
 func (p *Plugin) loggedOut() {
-	p.sender.identity.Store(nil)
+	p.sender.account.Store(nil)
 	p.pending.tell(event{what: aborted, err: whatsmeow.ErrNotLoggedIn})
 }
 

@@ -101,7 +101,7 @@ func (h *healing) ask(ctx context.Context, c candidate) (*http.Response, error) 
 	if result.DirectPath == "" {
 		return nil, result.Err()
 	}
-	p.ledger.stands(h.file.at(result.DirectPath))
+	p.ledger.clearWrong(h.file.at(result.DirectPath))
 	useless := func(err error) { p.pending.settle(c.entry, c.key, reading{err: err}) } // or each download would ask again
 	resp, err := h.fetch(h.req, h.file, result.DirectPath, func() { useless(errOtherFile) })
 	if err != nil {
@@ -118,7 +118,7 @@ func (h *healing) ask(ctx context.Context, c candidate) (*http.Response, error) 
 }
 
 func (h *healing) healed(c candidate, path string) {
-	h.plugin.ledger.move(h.file.place(), path)
+	h.plugin.ledger.move(h.file.location(), path)
 	h.plugin.say(&h.plugin.saidHealed, "Healed a download of %v after %s", c.entry.Request, time.Since(h.began).Round(time.Millisecond))
 }
 

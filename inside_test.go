@@ -140,7 +140,7 @@ func TestLookupIsRemembered(t *testing.T) {
 		return []Request{{MessageID: "no key"}, known.Request}, nil
 	}})
 	defer p.cancel(nil)
-	p.sender.identity.Store(&account{pn: stageOwn})
+	p.sender.account.Store(&account{pn: stageOwn})
 	file := download{hash: "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="} // 32 times 1
 	known.FileEncSHA256 = file.fileEncSHA256()
 	for range 2 {
@@ -177,7 +177,7 @@ func TestSenderIsCompleted(t *testing.T) {
 			return []Request{row}, nil
 		}})
 		defer p.cancel(nil)
-		p.sender.identity.Store(&account{pn: stageOwn})
+		p.sender.account.Store(&account{pn: stageOwn})
 		known := Entry{Request: row} // whose file is not known
 		known.Participant = stageChat
 		test.known(&known)
@@ -295,7 +295,7 @@ func TestCloseEndsAHistorySync(t *testing.T) {
 	}}
 	index := NewMemoryIndex(10)
 	p := newOfflinePlugin(t, &Options{Index: index})
-	p.sender.identity.Store(&account{pn: stageOwn})
+	p.sender.account.Store(&account{pn: stageOwn})
 	for want, before := range []func(){func() { p.closed.Store(true) }, func() { p.closed.Store(false) }} {
 		before()
 		if err := p.rememberHistory(t.Context(), sync); err != nil || index.Len() != want {

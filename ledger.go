@@ -33,8 +33,8 @@ func (k identity) withoutFile() identity {
 	return k
 }
 
-// An outcome is how the last request for a file ended, as far as this process knows.
-type outcome struct {
+// An ending is how the last request for a file ended, as far as this process knows.
+type ending struct {
 	reading
 	asked Asked
 	at    time.Time // when, with the monotonic clock; zero while it has not ended
@@ -43,14 +43,14 @@ type outcome struct {
 // A ledger is what the process knows of paths and requests. What is worth keeping over a restart is
 // in the index too.
 type ledger struct {
-	mu       sync.RWMutex
-	moves    *bounded[place, string]              // dead paths and where their files are now
-	wrong    *bounded[place, bool]                // new paths that have given other bytes
-	outcomes *bounded[identity, outcome]          // how requests ended
-	wires    *bounded[types.MessageID, wireUse]   // what was asked under a message id
-	foreign  *bounded[types.MessageID, time.Time] // what the bot has asked for by itself
-	taken    *bounded[string, bool]               // sealed answers that were opened, by id and nonce
-	named    types.JID                            // the account, if the phone has answered to the likeliest of its names
+	mu      sync.RWMutex
+	moves   *bounded[location, string]           // dead paths and where their files are now
+	wrong   *bounded[location, bool]             // new paths that have given other bytes
+	endings *bounded[identity, ending]           // how requests ended
+	wires   *bounded[types.MessageID, wireUse]   // what was asked under a message id
+	foreign *bounded[types.MessageID, time.Time] // what the bot has asked for by itself
+	taken   *bounded[string, bool]               // sealed answers that were opened, by id and nonce
+	named   types.JID                            // the account, if the phone has answered to the likeliest of its names
 }
 
 // A wireUse is what was asked under a message id, and has no answer yet. Nothing else tells which
@@ -63,35 +63,35 @@ type wireUse struct {
 
 // What is kept at the most, each some hundred bytes, but for paths, which have 2 KiB at the most.
 const (
-	maxMoves    = 8192
-	maxWrong    = 1024
-	maxOutcomes = 8192
-	maxWires    = 4096
-	maxForeign  = 4096
-	maxTaken    = 1024
-	maxOpen     = 8 // under one message id
+	maxMoves   = 8192
+	maxWrong   = 1024
+	maxEndings = 8192
+	maxWires   = 4096
+	maxForeign = 4096
+	maxTaken   = 1024
+	maxOpen    = 8 // under one message id
 )
 
 func newLedger() *ledger {
 	return &ledger{
-		moves:    newBounded[place, string](maxMoves),
-		wrong:    newBounded[place, bool](maxWrong),
-		outcomes: newBounded[identity, outcome](maxOutcomes),
-		wires:    newBounded[types.MessageID, wireUse](maxWires),
-		foreign:  newBounded[types.MessageID, time.Time](maxForeign),
-		taken:    newBounded[string, bool](maxTaken),
+		moves:   newBounded[location, string](maxMoves),
+		wrong:   newBounded[location, bool](maxWrong),
+		endings: newBounded[identity, ending](maxEndings),
+		wires:   newBounded[types.MessageID, wireUse](maxWires),
+		foreign: newBounded[types.MessageID, time.Time](maxForeign),
+		taken:   newBounded[string, bool](maxTaken),
 	}
 }
 
 // movedTo returns where the file of a dead path is now, or "". It allocates nothing.
-func (l *ledger) movedTo(dead place) string {
+func (l *ledger) movedTo(dead location) string {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.moves.get(dead)
 }
 
 // move remembers where the file of a dead path is now.
-func (l *ledger) move(dead place, path string) {
+func (l *ledger) move(dead location, path string) {
 	if dead.path.size() > maxDirectPath || dead.path.String() == path {
 		return
 	}
@@ -102,20 +102,20 @@ func (l *ledger) move(dead place, path string) {
 }
 
 // unmove forgets where the file of a dead path is, because it is not there.
-func (l *ledger) unmove(dead place) {
+func (l *ledger) unmove(dead location) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.moves.remove(dead)
 }
 
 // setWrong remembers that a new path gives something else than the file.
-func (l *ledger) setWrong(p place) {
+func (l *ledger) setWrong(p location) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.wrong.set(p.clone(), true)
 }
 
-func (l *ledger) isWrong(p place) bool {
+func (l *ledger) isWrong(p location) bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.wrong.get(p)
@@ -131,7 +131,7 @@ func (l *ledger) recall(key identity, e *Entry) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	for _, k := range [...]identity{key, key.withoutFile()} {
-		o := l.outcomes.get(k)
+		o := l.endings.get(k)
 		if e.DirectPath == "" {
 			e.DirectPath = o.result.DirectPath
 		}
@@ -145,7 +145,7 @@ func (l *ledger) recall(key identity, e *Entry) {
 func (l *ledger) since(key identity, moment time.Time) (reading, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	o := l.outcomes.get(key)
+	o := l.endings.get(key)
 	return o.reading, o.at.After(moment)
 }
 
@@ -154,9 +154,9 @@ func (l *ledger) sent(key identity, before Asked) Asked {
 	asked := Asked{At: time.Now().Truncate(time.Second), Outcome: OutcomeUnknown, Vain: before.Vain}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	o := l.outcomes.get(key)
+	o := l.endings.get(key)
 	o.asked, o.at = asked, time.Time{}
-	l.outcomes.set(key, o)
+	l.endings.set(key, o)
 	use := l.wires.get(key.id)
 	for _, open := range use.open {
 		if open == key {
@@ -177,13 +177,13 @@ func (l *ledger) settle(key identity, before Entry, r reading, late bool) (asked
 	kind, tells := outcomeOf(r)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	last := l.outcomes.get(key)
+	last := l.endings.get(key)
 	if !tells { // it is not about the file: a context, the connection, Close
 		if !isOutage(r.err) || last.asked.At.IsZero() || !last.at.IsZero() {
 			return before.Asked, false, false
 		}
 		last.asked = Asked{At: time.Now().Truncate(time.Second), Outcome: OutcomeOutage, Vain: before.Asked.Vain}
-		l.outcomes.set(key, last) // what sent has noted has not happened
+		l.endings.set(key, last) // what sent has noted has not happened
 		l.close(key)
 		return last.asked, true, false
 	}
@@ -198,7 +198,7 @@ func (l *ledger) settle(key identity, before Entry, r reading, late bool) (asked
 	if last.bringsPath() {
 		known = last.result.DirectPath
 	}
-	l.outcomes.set(key, outcome{r, asked, time.Now()})
+	l.endings.set(key, ending{r, asked, time.Now()})
 	if kind != OutcomeSilence {
 		l.close(key)
 	}
@@ -211,9 +211,9 @@ func isOutage(err error) bool {
 	return errors.Is(err, whatsmeow.ErrNotConnected) && err != errAway
 }
 
-// stands notes that the phone has named a path, so that it is tried even if it has given
+// clearWrong notes that the phone has named a path, so that it is tried even if it has given
 // other bytes before.
-func (l *ledger) stands(p place) {
+func (l *ledger) clearWrong(p location) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.wrong.remove(p)

@@ -252,10 +252,10 @@ func TestClaim(t *testing.T) {
 
 func TestMoves(t *testing.T) {
 	t.Parallel()
-	dead := place{directPathOf("/dead?oe=1"), "hash"}
+	dead := location{directPathOf("/dead?oe=1"), "hash"}
 	l := newLedger()
 	l.move(dead, "/new?oe=2")
-	for name, other := range map[string]place{
+	for name, other := range map[string]location{
 		"path": {directPathOf("/other?oe=1"), "hash"}, "query": {directPathOf("/dead?oe=2"), "hash"}, "hash": {dead.path, "other"},
 	} {
 		if path := l.movedTo(other); path != "" {
@@ -276,7 +276,7 @@ func TestMoves(t *testing.T) {
 		t.Errorf("it has not moved, and is at %q", path)
 	}
 	for size, keeps := range map[int]bool{maxDirectPath: true, maxDirectPath + 1: false} {
-		long := place{directPath{"/" + strings.Repeat("a", size-4), "oe"}, "hash"}
+		long := location{directPath{"/" + strings.Repeat("a", size-4), "oe"}, "hash"}
 		if l.move(long, "/new"); (l.movedTo(long) != "") != keeps {
 			t.Errorf("a path of %d bytes is remembered: %t", long.path.size(), !keeps)
 		}
@@ -285,17 +285,17 @@ func TestMoves(t *testing.T) {
 
 func TestWrongPaths(t *testing.T) {
 	t.Parallel()
-	p := place{directPathOf("/new?oe=1"), "hash"}
+	p := location{directPathOf("/new?oe=1"), "hash"}
 	l := newLedger()
 	l.setWrong(p)
-	if !l.isWrong(p) || l.isWrong(place{p.path, "other"}) || l.isWrong(place{directPathOf("/new?oe=2"), "hash"}) {
+	if !l.isWrong(p) || l.isWrong(location{p.path, "other"}) || l.isWrong(location{directPathOf("/new?oe=2"), "hash"}) {
 		t.Error("the wrong path is wrong")
 	}
-	l.stands(place{p.path, "other"})
+	l.clearWrong(location{p.path, "other"})
 	if !l.isWrong(p) {
 		t.Error("another file stands, and so does this one")
 	}
-	if l.stands(p); l.isWrong(p) {
+	if l.clearWrong(p); l.isWrong(p) {
 		t.Error("the phone has named it again, and it is wrong")
 	}
 }
@@ -321,9 +321,9 @@ func TestLedgerIsBounded(t *testing.T) {
 	t.Parallel()
 	l := newLedger()
 	key, _ := strangers()
-	const flood = maxOutcomes + 100
+	const flood = maxEndings + 100
 	for i := range flood {
-		p := place{directPathOf(fmt.Sprintf("/%d", i)), "hash"}
+		p := location{directPathOf(fmt.Sprintf("/%d", i)), "hash"}
 		l.move(p, "/new")
 		l.setWrong(p)
 		key.id = fmt.Sprint(i)
@@ -338,7 +338,7 @@ func TestLedgerIsBounded(t *testing.T) {
 	if n := len(l.wrong.values); n != maxWrong {
 		t.Errorf("%d wrong paths", n)
 	}
-	if n := len(l.outcomes.values); n != maxOutcomes {
+	if n := len(l.endings.values); n != maxEndings {
 		t.Errorf("%d outcomes", n)
 	}
 	if n := len(l.wires.values); n != maxWires {
@@ -347,7 +347,7 @@ func TestLedgerIsBounded(t *testing.T) {
 	if n := len(l.foreign.values); n != maxForeign {
 		t.Errorf("%d requests of the bot's own", n)
 	}
-	if l.botAsked(fmt.Sprint(flood-1)).IsZero() || l.movedTo(place{directPathOf(fmt.Sprintf("/%d", flood-1)), "hash"}) == "" {
+	if l.botAsked(fmt.Sprint(flood-1)).IsZero() || l.movedTo(location{directPathOf(fmt.Sprintf("/%d", flood-1)), "hash"}) == "" {
 		t.Error("the newest is forgotten")
 	}
 	for i := range 3 * maxOpen {

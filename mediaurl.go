@@ -30,16 +30,16 @@ func directPathOf(path string) directPath {
 	return directPath{path, query}
 }
 
-// A place is a direct path and the file that should be there. Who sends a message chooses its path,
-// but has no other file with the same hash.
-type place struct {
+// A location is a direct path and the file that should be there. Who sends a message chooses its
+// path, but has no other file with the same hash.
+type location struct {
 	path directPath
 	hash string // of the encrypted file, as the URL has it
 }
 
-// clone returns a place that keeps nothing of a URL alive.
-func (p place) clone() place {
-	return place{directPath{strings.Clone(p.path.path), strings.Clone(p.path.query)}, strings.Clone(p.hash)}
+// clone returns a location that keeps nothing of a URL alive.
+func (p location) clone() location {
+	return location{directPath{strings.Clone(p.path.path), strings.Clone(p.path.query)}, strings.Clone(p.hash)}
 }
 
 // A download is what whatsmeow's download URL says:
@@ -95,11 +95,11 @@ func (d download) isStandIn() bool {
 	return d.path.path == standIn.path && d.path.query == standIn.query
 }
 
-// place returns where the caller expects the file.
-func (d download) place() place { return place{d.path, d.hash} }
+// location returns where the caller expects the file.
+func (d download) location() location { return location{d.path, d.hash} }
 
 // at returns where the file is expected under another path, which checkDirectPath has passed.
-func (d download) at(path string) place { return place{directPathOf(path), d.hash} }
+func (d download) at(path string) location { return location{directPathOf(path), d.hash} }
 
 // fileEncSHA256 returns the hash of the encrypted file, 32 bytes, or nil.
 func (d download) fileEncSHA256() []byte {

@@ -88,7 +88,7 @@ func (p *pending) ask(ctx context.Context, q question) (Result, error) {
 	if q.lane == live {
 		d.hurry()
 		if first := p.first(q.key.id); first != d && first != nil { // which d waits for
-			p.queue.hurry(first.place)
+			p.queue.hurry(first.ticket)
 		}
 	}
 	p.beginNext(q.key.id)
@@ -105,10 +105,10 @@ func (p *pending) await(ctx context.Context, d *driver, q question) (Result, err
 	for {
 		select {
 		case <-d.done:
-			if q.asksAgain(d.outcome.err) {
+			if q.asksAgain(d.ending.err) {
 				return p.ask(ctx, q)
 			}
-			return d.outcome.result, d.outcome.err
+			return d.ending.result, d.ending.err
 		case <-ctx.Done():
 			p.leave(d)
 			return Result{}, ctx.Err()
@@ -187,7 +187,7 @@ func (p *pending) beginNext(id types.MessageID) {
 	drivers[0].begin()
 }
 
-// leave gives a caller's place up.
+// leave is for a caller who waits no more.
 func (p *pending) leave(d *driver) {
 	p.mu.Lock()
 	d.callers--
@@ -210,7 +210,7 @@ func (p *pending) end(d *driver, r reading) (asked Asked, keep, isNews bool) {
 	if len(p.drivers[id]) == 0 {
 		delete(p.drivers, id)
 	}
-	d.outcome = r
+	d.ending = r
 	close(d.done)
 	return asked, keep, isNews
 }

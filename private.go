@@ -109,7 +109,7 @@ func (h handlers) tryLock(patience time.Duration) bool {
 	}
 }
 
-// find returns the place of a handler, or -1. It needs the lock.
+// find returns the index of a handler, or -1. It needs the lock.
 func (h handlers) find(id uint32) int {
 	for i := range h.list.Len() {
 		if h.list.Index(i).FieldByName("id").Uint() == uint64(id) {
@@ -227,8 +227,8 @@ func calledFrom(function string) bool {
 }
 
 // frameNames are the names of these functions at a program counter, as there can be several when
-// they are inlined. A process has few such places, and to find the names takes much longer than to
-// find the place.
+// they are inlined. A process has few such callers, and to find the names takes much longer than to
+// find the caller.
 var frameNames sync.Map // of map[string]bool, by uintptr
 
 func namesAt(pc uintptr) map[string]bool {

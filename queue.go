@@ -34,7 +34,7 @@ type queue struct {
 	mu       sync.Mutex
 	taken    int
 	filling  int // places that backfill has
-	lines    [lanes][]*ticket
+	tickets  [lanes][]*ticket
 	paced    time.Time     // when backfill has sent last
 	lately   []time.Time   // when the receipts of the last minute went out
 	heard    time.Time     // when the phone has answered last; zero if it has not, to this process
@@ -53,7 +53,7 @@ type ticket struct {
 
 // enter lines a ticket up. It can be called before enter returns.
 func (q *queue) enter(t *ticket) {
-	q.change(func() { q.lines[t.lane] = append(q.lines[t.lane], t) })
+	q.change(func() { q.tickets[t.lane] = append(q.tickets[t.lane], t) })
 }
 
 // hurry moves a ticket that waits, or is about to, from backfill to the live ones.
@@ -63,9 +63,9 @@ func (q *queue) hurry(t *ticket) {
 			return
 		}
 		t.lane = live
-		if i := slices.Index(q.lines[backfill], t); i >= 0 {
-			q.lines[backfill] = slices.Delete(q.lines[backfill], i, i+1)
-			q.lines[live] = append(q.lines[live], t)
+		if i := slices.Index(q.tickets[backfill], t); i >= 0 {
+			q.tickets[backfill] = slices.Delete(q.tickets[backfill], i, i+1)
+			q.tickets[live] = append(q.tickets[live], t)
 		}
 	})
 }
@@ -74,7 +74,7 @@ func (q *queue) hurry(t *ticket) {
 func (q *queue) leave(t *ticket) {
 	q.change(func() {
 		if !t.taken {
-			q.lines[t.lane] = slices.DeleteFunc(q.lines[t.lane], func(other *ticket) bool { return other == t })
+			q.tickets[t.lane] = slices.DeleteFunc(q.tickets[t.lane], func(other *ticket) bool { return other == t })
 			return
 		}
 		t.taken = false
@@ -162,11 +162,11 @@ func (q *queue) change(how func()) {
 // admit returns those who may go now, and those who never will. It needs q.mu.
 func (q *queue) admit(now time.Time) (admitted, refused []*ticket) {
 	take := func(l lane) bool {
-		if len(q.lines[l]) == 0 || q.taken >= q.places || l == backfill && q.filling >= max(1, q.places-1) {
+		if len(q.tickets[l]) == 0 || q.taken >= q.places || l == backfill && q.filling >= max(1, q.places-1) {
 			return false
 		}
-		t := q.lines[l][0]
-		q.lines[l] = q.lines[l][1:]
+		t := q.tickets[l][0]
+		q.tickets[l] = q.tickets[l][1:]
 		q.taken++
 		if l == backfill {
 			q.filling++
@@ -182,12 +182,12 @@ func (q *queue) admit(now time.Time) (admitted, refused []*ticket) {
 			q.probed, wait = now, probePause
 		}
 		q.lookAgainAfter(wait)
-		refused, q.lines[live] = q.lines[live], nil
+		refused, q.tickets[live] = q.tickets[live], nil
 		return admitted, refused
 	}
 	for take(live) {
 	}
-	for len(q.lines[backfill]) > 0 {
+	for len(q.tickets[backfill]) > 0 {
 		if wait := max(q.pace-now.Sub(q.paced), q.crowded(now)); wait > 0 {
 			q.lookAgainAfter(wait)
 			break
@@ -220,7 +220,7 @@ func recent(times []time.Time) []time.Time {
 // lookAgainAfter sees to it that backfill goes on after a while, if it waits for that. A live
 // request looks for itself.
 func (q *queue) lookAgainAfter(wait time.Duration) {
-	if len(q.lines[backfill]) == 0 || wait <= 0 {
+	if len(q.tickets[backfill]) == 0 || wait <= 0 {
 		return
 	}
 	if q.wake != nil {

@@ -74,9 +74,9 @@ func (d *desk) isEmpty() {
 	d.Helper()
 	d.queue.mu.Lock()
 	defer d.queue.mu.Unlock()
-	if q := d.queue; q.taken != 0 || q.filling != 0 || len(q.lines[live]) != 0 || len(q.lines[backfill]) != 0 {
+	if q := d.queue; q.taken != 0 || q.filling != 0 || len(q.tickets[live]) != 0 || len(q.tickets[backfill]) != 0 {
 		d.Errorf("there are %d places taken, %d of them by backfill, and %d + %d waiting; want none",
-			q.taken, q.filling, len(q.lines[live]), len(q.lines[backfill]))
+			q.taken, q.filling, len(q.tickets[live]), len(q.tickets[backfill]))
 	}
 }
 

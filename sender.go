@@ -11,13 +11,13 @@ import (
 	"go.mau.fi/whatsmeow/types"
 )
 
-// A sender wraps the client's node sender for the one stanza that this package sends. It is the
-// only place that sends.
+// A sender wraps the client's node sender for the one stanza that this package sends.
+// Nothing else sends.
 type sender struct {
 	client    *whatsmeow.Client
 	tap       *tap // nil if there is none
 	asked     atomic.Uint64
-	identity  atomic.Pointer[account] // nil after a logout
+	account   atomic.Pointer[account] // nil after a logout
 	wasOnline atomic.Bool             // a login has been seen, so that whatsmeow reconnects by itself
 }
 
@@ -112,12 +112,12 @@ type account struct{ pn, lid types.JID }
 
 // identify reads who the account is. whatsmeow changes that without a lock when it is logged out.
 func (s *sender) identify() {
-	s.identity.Store(&account{s.client.Store.GetJID().ToNonAD(), s.client.Store.GetLID().ToNonAD()})
+	s.account.Store(&account{s.client.Store.GetJID().ToNonAD(), s.client.Store.GetLID().ToNonAD()})
 }
 
 // own returns the account, which is empty if the client is not logged in.
 func (s *sender) own() (pn, lid types.JID) {
-	if a := s.identity.Load(); a != nil {
+	if a := s.account.Load(); a != nil {
 		return a.pn, a.lid
 	}
 	return types.EmptyJID, types.EmptyJID

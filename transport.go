@@ -68,13 +68,13 @@ func (t *transport) CloseIdleConnections() {
 // fromMove downloads a file from where it has moved to. Whatever comes of that but a success, the
 // path that the caller has is then tried as it would be without us.
 func (t *transport) fromMove(req *http.Request, file download) *http.Response {
-	path := t.plugin.ledger.movedTo(file.place())
+	path := t.plugin.ledger.movedTo(file.location())
 	if path == "" {
 		return nil
 	}
 	resp, err := t.get(req, file, path, func() {})
 	if err != nil && req.Context().Err() == nil {
-		t.plugin.ledger.unmove(file.place())
+		t.plugin.ledger.unmove(file.location())
 	}
 	return resp
 }
@@ -156,7 +156,7 @@ func (t *transport) get(req *http.Request, file download, path string, wrong fun
 	case status == http.StatusOK:
 		resp.Body = verified(resp.Body, file.fileEncSHA256(), func() {
 			t.plugin.ledger.setWrong(file.at(path))
-			t.plugin.ledger.unmove(file.place())
+			t.plugin.ledger.unmove(file.location())
 			wrong()
 			t.plugin.log.Warnf("The phone's new upload is not the file that the message is about; it will be asked for again")
 		})

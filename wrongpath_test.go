@@ -36,7 +36,7 @@ func TestPathThatWasWrongCanBecomeRight(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer p.Close()
-		p.sender.identity.Store(&account{pn: stageOwn})
+		p.sender.account.Store(&account{pn: stageOwn})
 		p.pending.sender = s.line
 		s.pending, s.queue, s.ledger = p.pending, p.queue, p.ledger
 
