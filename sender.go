@@ -64,10 +64,11 @@ func (s *sender) send(ctx context.Context, req Request, addr address, c retryCip
 	if err == nil {
 		return w, nil
 	}
+	if ctx.Err() != nil { // an answer has ended it, or whatsmeow writes the receipt all the same
+		return w, ctx.Err()
+	}
 	s.asked.Add(^uint64(0))
 	switch {
-	case ctx.Err() != nil:
-		return w, ctx.Err()
 	case s.reconnecting():
 		return w, errInterrupted
 	case errors.Is(err, whatsmeow.ErrNotConnected):
