@@ -200,6 +200,17 @@ func TestPathOfOneProcessServesTheOther(t *testing.T) {
 		other := run(t, otherDevice, k.again(t, db), dialect)
 		picture, _ := one.receive(t, box, account, "healed once")
 		one.heals(t, picture)
+		// Who downloads is told before the path is in the database.
+		index := newIndex(t, k.again(t, db), dialect)
+		for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+			found, err := index.ByFile(t.Context(), id.ToNonAD(), picture.Image().GetFileEncSHA256())
+			if err != nil || time.Now().After(deadline) {
+				t.Fatalf("the path is not in the database: %v, %v", found, err)
+			}
+			if len(found) == 1 && found[0].DirectPath != "" {
+				break
+			}
+		}
 		other.heals(t, picture)
 		if n := account.RequestCount() + otherDevice.RequestCount(); n != 1 {
 			t.Errorf("the phone was asked %d times", n)
