@@ -152,11 +152,11 @@ func (b *bot) close() {
 	}
 	b.cancel()
 	<-done
+	if b.client != nil {
+		b.client.Disconnect() // first, so that the index misses nothing that comes
+	}
 	if b.plugin != nil {
 		_ = b.plugin.Close()
-	}
-	if b.client != nil {
-		b.client.Disconnect()
 	}
 	if b.db != nil {
 		if err := b.db.Close(); err != nil {
