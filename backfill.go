@@ -25,6 +25,9 @@ type Answer struct {
 // takes its time, so that it is not for event handlers.
 func (p *Plugin) RequestAll(ctx context.Context, requests iter.Seq[Request]) iter.Seq[Answer] {
 	return func(yield func(Answer) bool) {
+		if requests == nil {
+			return
+		}
 		ctx, cancel := context.WithCancel(WithBackfill(ctx))
 		next, stop := iter.Pull(requests)
 		answers, left := make(chan Answer), make(chan struct{})

@@ -10,6 +10,14 @@ import (
 	"go.mau.fi/whatsmeow/store"
 )
 
+// No requests have no answers.
+func TestRequestAllOfNothing(t *testing.T) {
+	t.Parallel()
+	for a := range new(Plugin).RequestAll(t.Context(), nil) {
+		t.Errorf("got %v, %v", a.Request, a.Err)
+	}
+}
+
 // RequestAll takes no more requests from its caller than can be in the air, and goes on when one of
 // them is answered.
 func TestRequestAllTakesWhatItAsksFor(t *testing.T) {

@@ -131,6 +131,8 @@ func (s Status) String() string {
 
 // A Result is any answer of the phone, good or bad.
 type Result struct {
+	// Status is what the phone has said, sealed or not. Decide by Err: an unsealed NOT_FOUND proves
+	// nothing.
 	Status Status
 	// DirectPath is where the file is now, with its query. It is set on success, and can be set on
 	// other answers too: such a path is worth a try. It is always an absolute path that stays on
