@@ -9,7 +9,7 @@ import (
 	"go.mau.fi/whatsmeow/types"
 )
 
-// knownLIDs is a client's store of who has which LID.
+// knownLIDs is a client's store of people's LIDs.
 type knownLIDs struct {
 	store.LIDStore
 	ofPN map[types.JID]types.JID
@@ -34,7 +34,7 @@ func TestAddresses(t *testing.T) {
 	var (
 		own, ownLID = stageOwn, types.NewJID("111", types.HiddenUserServer)
 		bob, bobLID = stageChat, stageLID
-		carol       = types.NewJID("300", types.DefaultUserServer) // whose LID nobody knows
+		carol       = types.NewJID("300", types.DefaultUserServer) // whose LID is not known
 		status      = types.StatusBroadcastJID
 		none        types.JID
 	)
@@ -78,7 +78,8 @@ func TestAddresses(t *testing.T) {
 		if test.withoutLID {
 			s.account.Store(&account{pn: own})
 		}
-		got := s.addresses(t.Context(), Request{MessageID: "id", Chat: test.chat, Participant: test.from, IsFromMe: test.fromMe})
+		named := s.addresses(t.Context(), Request{MessageID: "id", Chat: test.chat, Participant: test.from, IsFromMe: test.fromMe})
+		got := named.forms
 		if len(got) != len(test.want) || got[0] != test.want[0] || got[len(got)-1] != test.want[len(got)-1] {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
 		}
@@ -97,8 +98,8 @@ func TestCanonical(t *testing.T) {
 		stageChat: stageChat, stageLID: stageChat, group: group, stranger: stranger, types.EmptyJID: types.EmptyJID,
 		types.NewJID("111", types.HiddenUserServer): stageOwn, {User: "9"}: {User: "9"},
 	} {
-		if got := s.canonical(t.Context(), jid); got != want {
-			t.Errorf("%v is %v, want %v", jid, got, want)
+		if got, err := s.canonical(t.Context(), jid); got != want || err != nil {
+			t.Errorf("%v is %v, %v, want %v", jid, got, err, want)
 		}
 	}
 }

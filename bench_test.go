@@ -2,8 +2,6 @@ package reupload_test
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"runtime"
@@ -21,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/whatsmeow-plugins/reupload"
+	"github.com/whatsmeow-plugins/reupload/internal/host"
 	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
@@ -30,18 +29,20 @@ import (
 // A contest runs two functions in turn.
 type contest struct {
 	times   [2][]time.Duration
+	cpu     [2][]time.Duration // of the whole process; of one heal where there are many in a round
 	mallocs [2]uint64
 }
 
 func (c *contest) run(b *testing.B, ours, theirs func()) {
 	var before, after runtime.MemStats
-	for i := 0; b.Loop(); i++ {
-		for _, side := range [2]int{i & 1, 1 - i&1} { // who is first changes
+	for i := range atMost(b, longEnough) {
+		for _, side := range [2]int{i & 1, 1 - i&1} { // which is first changes
 			f := [2]func(){ours, theirs}[side]
 			runtime.ReadMemStats(&before)
-			start := time.Now()
+			start, cpu := time.Now(), cpuTime()
 			f()
 			took := time.Since(start)
+			c.cpu[side] = append(c.cpu[side], cpuTime()-cpu)
 			runtime.ReadMemStats(&after)
 			c.times[side] = append(c.times[side], took)
 			c.mallocs[side] += after.Mallocs - before.Mallocs
@@ -53,21 +54,24 @@ func (c *contest) run(b *testing.B, ours, theirs func()) {
 	b.ReportMetric(allocs(1), "theirs-allocs")
 }
 
-// added returns how much longer ours takes, in nanoseconds, once it was reported.
-func (c *contest) added() float64 {
-	return float64(c.times[0][len(c.times[0])/2] - c.times[1][len(c.times[1])/2])
-}
+// added returns how much longer ours takes, in nanoseconds.
+func (c *contest) added() float64 { return median(c.times[0]) - median(c.times[1]) }
 
 // report reports the medians and their ratio.
 func (c *contest) report(b *testing.B) {
-	median := func(side int) float64 {
-		slices.Sort(c.times[side])
-		return float64(c.times[side][len(c.times[side])/2])
-	}
 	b.ReportMetric(0, "ns/op") // it would be the sum of both
-	b.ReportMetric(median(0), "ours-ns")
-	b.ReportMetric(median(1), "theirs-ns")
-	b.ReportMetric(median(0)/median(1), "time-ratio")
+	b.ReportMetric(median(c.times[0]), "ours-ns")
+	b.ReportMetric(median(c.times[1]), "theirs-ns")
+	b.ReportMetric(median(c.times[0])/median(c.times[1]), "time-ratio")
+	if ours, theirs := median(c.cpu[0]), median(c.cpu[1]); theirs > 0 {
+		b.ReportMetric(ours/theirs, "cpu-ratio")
+	}
+}
+
+// median returns the median of some times, in nanoseconds.
+func median(times []time.Duration) float64 {
+	times = slices.Sorted(slices.Values(times))
+	return float64(times[len(times)/2])
 }
 
 // A healthy download with the plugin, against one without it. Two clients of one box; the file
@@ -112,7 +116,7 @@ func BenchmarkHealthyRoundTrip(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	transport := reupload.MediaClient(r.client).Transport
+	transport := host.MediaClient(r.client).Transport
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := transport.RoundTrip(req); err != nil {
@@ -126,105 +130,6 @@ type constant struct{}
 var okResponse = &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}
 
 func (constant) RoundTrip(*http.Request) (*http.Response, error) { return okResponse, nil }
-
-// An expired download that the plugin heals, against the flow that whatsmeow's documentation
-// describes (the comment on SendMediaRetryReceipt), written by hand with whatsmeow's own functions.
-// The phone answers both at once.
-func BenchmarkHeal(b *testing.B) {
-	box, err := wabox.New()
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(box.Close)
-	box.RecordAsked(false)
-	bots := [2]*benchBot{newBenchBot(b, box, true), newBenchBot(b, box, false)}
-	c := new(contest)
-	for i := 0; b.Loop(); i++ {
-		for _, side := range [2]int{i & 1, 1 - i&1} {
-			bot := bots[side]
-			img := bot.receive(b, box, bytes.Repeat(fmt.Appendf(nil, "%9d%d", i, side), 1000))
-			start := time.Now()
-			var err error
-			if side == 0 {
-				_, err = bot.client.Download(b.Context(), img)
-			} else {
-				_, err = bot.downloadByHand(b.Context(), img)
-			}
-			c.times[side] = append(c.times[side], time.Since(start))
-			if err != nil {
-				b.Fatal(err)
-			}
-		}
-	}
-	c.report(b)
-}
-
-// A benchBot is a bot with the plugin, or one that does by hand what whatsmeow's documentation
-// says.
-type benchBot struct {
-	account  *wabox.Account
-	client   *whatsmeow.Client
-	messages chan *events.Message
-	answers  chan *events.MediaRetry
-	last     *events.Message
-}
-
-func newBenchBot(b *testing.B, box *wabox.Box, plugin bool) *benchBot {
-	bot := &benchBot{account: box.NewAccount(), messages: make(chan *events.Message, 1), answers: make(chan *events.MediaRetry, 1)}
-	bot.client = bot.account.NewClient(nil)
-	if plugin {
-		p, err := reupload.Register(bot.client, nil)
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { p.Close() })
-	}
-	bot.client.AddEventHandler(func(evt any) {
-		switch evt := evt.(type) {
-		case *events.Message:
-			bot.messages <- evt
-		case *events.MediaRetry:
-			if !plugin {
-				bot.answers <- evt
-			}
-		}
-	})
-	if err := bot.client.Connect(); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(bot.client.Disconnect)
-	return bot
-}
-
-// receive delivers a picture and lets it expire.
-func (bot *benchBot) receive(b *testing.B, box *wabox.Box, content []byte) *waE2E.ImageMessage {
-	media := box.Upload(content, whatsmeow.MediaImage)
-	if _, err := bot.account.Deliver(wabox.Incoming{}, &waE2E.Message{ImageMessage: media.Image()}); err != nil {
-		b.Fatal(err)
-	}
-	bot.last = <-bot.messages
-	box.Expire(media)
-	return bot.last.Message.GetImageMessage()
-}
-
-func (bot *benchBot) downloadByHand(ctx context.Context, img *waE2E.ImageMessage) ([]byte, error) {
-	data, err := bot.client.Download(ctx, img)
-	if !errors.Is(err, whatsmeow.ErrMediaDownloadFailedWith404) && !errors.Is(err, whatsmeow.ErrMediaDownloadFailedWith410) {
-		return data, err
-	}
-	if err = bot.client.SendMediaRetryReceipt(ctx, &bot.last.Info, img.GetMediaKey()); err != nil {
-		return nil, err
-	}
-	retry, err := whatsmeow.DecryptMediaRetryNotification(<-bot.answers, img.GetMediaKey())
-	if err != nil {
-		return nil, err
-	}
-	if retry.GetResult() != waMmsRetry.MediaRetryNotification_SUCCESS {
-		return nil, errors.New(retry.GetResult().String())
-	}
-	img.DirectPath = retry.DirectPath
-	return bot.client.Download(ctx, img)
-}
 
 // What the event handler adds to a message, on whatsmeow's handler queue: a text, a text that
 // quotes another, and a picture.
@@ -256,7 +161,7 @@ func BenchmarkEventHandler(b *testing.B) {
 				}
 			}
 			dispatch := func(client *whatsmeow.Client) func() {
-				internals := client.DangerousInternals() //lint:ignore SA1019 there is no other way to a handler without a network
+				internals := host.Internals(client)
 				return func() {
 					for _, evt := range messages {
 						internals.DispatchEvent(evt)
@@ -287,7 +192,7 @@ func BenchmarkHistorySync(b *testing.B) {
 		}
 	}
 	evt := &events.HistorySync{Data: history(aGroup, messages...)}
-	handlers := r.client.DangerousInternals() //lint:ignore SA1019 there is no other way to a handler without a network
+	handlers := host.Internals(r.client)
 	parse := func() {
 		for _, m := range messages {
 			if _, err := r.client.ParseWebMessage(aGroup, m); err != nil {

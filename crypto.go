@@ -18,8 +18,6 @@ import (
 )
 
 const (
-	mediaKeySize = 32 // of every WhatsApp media key
-	fileHashSize = 32 // SHA-256
 	retryKeySize = 32 // AES-256
 	retryIVSize  = 12 // the nonce size of GCM; whatsmeow's DecryptMediaRetryNotification panics on any other
 	retryTagSize = 16

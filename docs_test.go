@@ -29,27 +29,17 @@ func readDocument(t *testing.T, path string) string {
 	return string(text)
 }
 
-// TestArchitectureNamesEveryFile compares the table of rooms with the files that there are.
-func TestArchitectureNamesEveryFile(t *testing.T) {
+// TestDocumentsNameFilesThatAreThere is about the text. That the table of rooms has every file is
+// for TestNoRoomUsesOneAbove.
+func TestDocumentsNameFilesThatAreThere(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	files = slices.DeleteFunc(files, func(name string) bool { return strings.HasSuffix(name, "_test.go") })
-	text := readDocument(t, "docs/architecture.md")
-	_, rooms, _ := strings.Cut(text, "## The rooms")
-	rooms, _, _ = strings.Cut(rooms, "```")
-	name := regexp.MustCompile(`\b[a-z_]+\.go\b`)
-	inRooms := name.FindAllString(rooms, -1)
-	for _, file := range files {
-		if !slices.Contains(inRooms, file) {
-			t.Errorf("docs/architecture.md has no room for %s", file)
-		}
-	}
-	for _, named := range name.FindAllString(text, -1) {
-		if !slices.Contains(files, named) {
-			t.Errorf("docs/architecture.md names %s, which is not there", named)
+	needsCheckout(t)
+	name := regexp.MustCompile(`[a-z_/]*\b[a-z_]+\.go\b`)
+	for _, document := range []string{"docs/architecture.md", "docs/decisions.md", "CONTRIBUTING.md", "SECURITY.md"} {
+		for _, named := range name.FindAllString(readDocument(t, document), -1) {
+			if _, err := os.Stat(named); err != nil {
+				t.Errorf("%s names %s, which is not there", document, named)
+			}
 		}
 	}
 }
@@ -86,6 +76,42 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
+// TestEachClaimHasItsTest is about docs/security.md: each line of its tables names tests, and each
+// of those is there.
+func TestEachClaimHasItsTest(t *testing.T) {
+	t.Parallel()
+	needsCheckout(t)
+	text := readDocument(t, "docs/security.md")
+	named := regexp.MustCompile("`(?:([a-z_/]+_test\\.go): )?((?:Test|Fuzz)\\w+)`")
+	inTable := false
+	for line := range strings.Lines(text) {
+		row := strings.HasPrefix(line, "|")
+		if head := row && !inTable; !head && row && !strings.HasPrefix(line, "| ---") && !named.MatchString(line) {
+			t.Errorf("this names no test: %s", line)
+		}
+		inTable = row
+	}
+	names := named.FindAllStringSubmatch(text, -1)
+	if len(names) < 50 {
+		t.Errorf("only %d tests are named", len(names))
+	}
+	for _, name := range names {
+		pattern := name[1]
+		if pattern == "" {
+			pattern = "*_test.go"
+		}
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(files, func(file string) bool {
+			return strings.Contains(readDocument(t, file), "\nfunc "+name[2]+"(")
+		}) {
+			t.Errorf("there is no %s in %s", name[2], pattern)
+		}
+	}
+}
+
 var notInAnchor = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 
 // sectionsOf returns the anchors that GitHub gives the headings of a document.
@@ -113,6 +139,7 @@ func TestVersionsAreThoseOfTheModules(t *testing.T) {
 		{"README.md", "examples/bot/go.mod", "go.mau.fi/whatsmeow"},
 		{"docs/upgrading.md", "go.mod", "go.mau.fi/whatsmeow"},
 		{"docs/upgrading.md", "examples/bot/go.mod", "go.mau.fi/whatsmeow"},
+		{"docs/upstream.md", "examples/bot/go.mod", "go.mau.fi/whatsmeow"},
 		{"docs/upgrading.md", "sqlindex/drivertest/go.mod", "modernc.org/sqlite"},
 		{"docs/upgrading.md", "sqlindex/drivertest/go.mod", "github.com/mattn/go-sqlite3"},
 		{"docs/upgrading.md", "sqlindex/drivertest/go.mod", "github.com/jackc/pgx/v5"},

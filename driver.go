@@ -11,83 +11,110 @@ import (
 	"go.mau.fi/whatsmeow/types"
 )
 
-// A driver flies one flight: it turns nodes, timers and what whatsmeow does into events, and does
-// what the flight says. It has no goroutine of its own. Whoever brings an event takes the step,
-// under the driver's lock, and does what follows from it without; an answer reaches its callers
-// straight from the goroutine that has read it.
+// A driver flies one flight: it turns nodes, timers and changes of the connection into events, and
+// does what the flight says. It has no goroutine of its own. The goroutine that brings an event
+// takes the step under the driver's lock, and acts on it after unlocking. So an answer reaches its
+// callers straight from the goroutine that has read it.
 type driver struct {
-	pending *pending
+	flights *flights
 	entry   Entry
 	key     identity
 	cipher  retryCipher
 	ticket  *ticket
+	awaits  bool            // an earlier process has sent the request
 	ctx     context.Context // ends with the flight
 	cancel  context.CancelFunc
 
-	callers int         // guarded by pending.mu, as are the next four
-	begun   bool        // it was lined up
-	settled bool        // the ledger knows how it has ended
-	onWire  bool        // a request was sent, by us or by the bot
-	chats   []types.JID // the ways in which an answer can name the chat
+	// Guarded by flights.mu.
+	callers   int
+	listeners []question
+	begun     bool   // it was lined up
+	settled   bool   // it has ended so that a request which goes out late need not be remembered
+	onWire    bool   // a request was sent, by us or by the bot
+	acked     bool   // and the server has acknowledged the last one
+	isQuiet   bool   // and the phone has been silent since, for a while
+	naming    naming // empty until it was looked for
+	names     []address
 
 	mu                          sync.Mutex // guards the flight and the next two lines
 	flight                      flight
-	hurries                     bool // a live caller waits, and there is a deadline before it is sent
+	hurries                     bool // a live caller waits: the deadline holds before the send, too
 	deadline, form, grace, look alarm
 
-	forms   []address      // set before the first form is sent
 	written atomic.Bool    // the form that was sent last has gone to the socket
 	busy    sync.WaitGroup // goroutines that send or watch
-
-	done   chan struct{} // closed when the ending is set
-	ending reading
 }
 
-func newDriver(p *pending, q question, c retryCipher) *driver {
-	d := &driver{pending: p, entry: q.entry, key: q.key, cipher: c, callers: 1, done: make(chan struct{})}
-	d.ctx, d.cancel = context.WithCancel(p.root)
-	d.ticket = &ticket{lane: q.lane, call: d.placed}
+func newDriver(f *flights, q question, c retryCipher) *driver {
+	d := &driver{flights: f, entry: q.entry, key: q.key, cipher: c, callers: 1, listeners: []question{q}}
+	d.awaits = !q.insists && f.isAwaited(&q.entry)
+	d.ctx, d.cancel = context.WithCancel(f.root)
+	d.ticket = &ticket{lane: q.lane, source: q.source, byBot: q.byBot, insists: q.insists, call: d.placed}
 	return d
 }
 
-// hurry makes sure that a live caller does not wait as backfill does, which has all the
-// time there is.
+// hurry sets a deadline for a live caller, since backfill waits for its turn without one.
 func (d *driver) hurry() {
 	d.mu.Lock()
 	if d.flight.phase == queued && !d.hurries {
 		d.hurries = true
-		d.alarm(&d.deadline, d.pending.timeout, deadline)
+		d.alarm(&d.deadline, d.flights.timeout, deadline)
 	}
 	d.mu.Unlock()
-	d.pending.queue.hurry(d.ticket)
+	d.flights.queue.hurry(d.ticket)
 }
 
-// begin lines the flight up, once: no other one under its message id is on the wire.
+// begin lines the flight up, once.
 func (d *driver) begin() {
-	p := d.pending
-	if at := p.ledger.botAsked(d.key.id); !at.IsZero() && time.Since(at) < p.timeout {
+	if !d.ticket.insists && (d.awaits || d.flights.botWaits(d.key.id)) {
 		d.happen(event{what: askedElsewhere})
 		return
 	}
-	p.queue.enter(d.ticket)
+	d.flights.queue.enter(d.ticket)
 }
 
 func (d *driver) placed(err error) {
 	if err != nil {
 		d.happen(event{what: aborted, err: err})
 	} else if !d.happen(event{what: placed}) {
-		d.pending.queue.leave(d.ticket) // it has ended meanwhile
+		d.flights.queue.leave(d.ticket) // it has ended meanwhile
 	}
 }
 
+// isOnWire reports whether a request was sent, by us or by the bot.
+func (d *driver) isOnWire() bool {
+	d.flights.mu.Lock()
+	defer d.flights.mu.Unlock()
+	return d.onWire
+}
+
+// isNamed reports whether the names for the request are known.
+func (d *driver) isNamed() bool {
+	d.flights.mu.Lock()
+	defer d.flights.mu.Unlock()
+	return len(d.names) > 0
+}
+
+// hasChat reports whether a request was sent that uses this name for its chat.
+func (d *driver) hasChat(chat types.JID) bool {
+	d.flights.mu.Lock()
+	defer d.flights.mu.Unlock()
+	for _, name := range d.names {
+		if name.chat == chat {
+			return d.onWire
+		}
+	}
+	return false
+}
+
 // happen tells the flight what has happened, and does what it says. It reports whether the flight
-// had not ended before. It never blocks.
+// was still going on before. It never blocks.
 func (d *driver) happen(e event) bool {
 	d.mu.Lock()
 	return d.step(e)
 }
 
-// step takes one step. It needs d.mu, and gives it back.
+// step takes one step. It needs d.mu, and unlocks it.
 func (d *driver) step(e event) bool {
 	before := d.flight.phase
 	if e.what == deadline && d.written.Load() {
@@ -103,11 +130,8 @@ func (d *driver) step(e event) bool {
 	}
 	d.mu.Unlock()
 
-	if takesOff {
-		d.takeOff()
-	}
-	if before == queued && after == acked { // the bot's own request waits for the phone, and ours needs no place
-		d.pending.queue.leave(d.ticket)
+	if before == queued && after == acked { // another's request waits for the phone, and ours needs no place
+		d.flights.queue.leave(d.ticket)
 	}
 	if a.send {
 		go d.send(form)
@@ -120,14 +144,14 @@ func (d *driver) step(e event) bool {
 	return before != ended
 }
 
-// watchPause is how often it is seen whether whatsmeow still means to reconnect: nobody is told
-// when the bot disconnects.
+// watchPause is how often we look whether whatsmeow still means to reconnect: there is no event
+// for a bot that disconnects by itself.
 const watchPause = 250 * time.Millisecond
 
 // setAlarms starts and stops the timers. It needs d.mu.
 func (d *driver) setAlarms(a actions, before, after phase, takesOff bool) {
-	if takesOff { // the phone has its time from now on
-		d.alarm(&d.deadline, d.pending.timeout, deadline)
+	if takesOff { // the phone's time begins now
+		d.alarm(&d.deadline, d.flights.timeout, deadline)
 	}
 	if a.startForm {
 		d.alarm(&d.form, formPause, formDue)
@@ -151,44 +175,66 @@ func (d *driver) setAlarms(a actions, before, after phase, takesOff bool) {
 func (d *driver) alarm(a *alarm, after time.Duration, what happening) {
 	n := a.n + 1
 	a.set(after, func() {
-		if d.mu.Lock(); a.n != n { // it was set anew in this moment
+		e := event{what: what}
+		if what == deadline && !d.isNamed() {
+			e.offline = !d.flights.line.isOnline()
+		}
+		if d.mu.Lock(); a.n != n { // it was set again in this moment
 			d.mu.Unlock()
 			return
 		}
-		if what == formDue && d.pending.queue.mayBeOff() { // it would keep both, and answer both
+		if what == formDue {
 			d.mu.Unlock()
+			d.fallQuiet()
 			return
 		}
-		d.step(event{what: what})
+		d.step(e)
 	})
 }
 
-// takeOff notes that a request is on the wire.
-func (d *driver) takeOff() {
-	d.pending.mu.Lock()
-	defer d.pending.mu.Unlock()
-	d.onWire = true
-	d.chats = append(d.chats, d.entry.Chat)
+// fallQuiet tells the callers that the server has the request and the phone is silent so far, and
+// tries the next form. The server would keep both forms for a phone that is off, which would later
+// answer both. So if the phone may be off, the next form is tried only if the first name may be
+// wrong; and one that is spare is not tried after silence at all.
+func (d *driver) fallQuiet() {
+	d.flights.mu.Lock()
+	d.isQuiet = true
+	listeners := d.listeners
+	d.flights.mu.Unlock()
+	for _, q := range listeners {
+		if q.quiet != nil {
+			q.quiet()
+		}
+	}
+	mayBeOff := d.flights.queue.mayBeOff(formPause) // since the server has had this request
+	n := d.named()
+	if n.differs() {
+		mayBeOff = d.flights.queue.isSilent(d.ticket.source)
+	}
+	if !mayBeOff && !n.spare {
+		d.happen(event{what: formDue})
+	}
 }
 
-// lost returns what it means that there is no connection.
+// lost returns the event for a connection that is not there.
 func (d *driver) lost() event {
-	switch s := d.pending.sender; {
-	case s.ownID().IsEmpty():
-		return event{what: aborted, err: whatsmeow.ErrNotLoggedIn}
-	case s.reconnecting():
+	pn, _ := d.flights.line.own()
+	switch {
+	case pn.IsEmpty():
+		return event{what: aborted, err: errNotLoggedIn}
+	case d.flights.line.reconnecting():
 		return event{what: gone}
 	}
 	return event{what: down, err: whatsmeow.ErrNotConnected}
 }
 
-// lookAround sees while the flight is offline whether that may change. A login may have been
-// missed, and nobody tells of an end.
+// lookAround checks, while the flight is offline, whether the connection is back or given up: a
+// login may have been missed, and no event tells that whatsmeow no longer reconnects.
 func (d *driver) lookAround() {
 	switch e := d.lost(); {
 	case e.what != gone:
 		d.happen(e)
-	case d.pending.sender.isOnline():
+	case d.flights.line.isOnline():
 		d.happen(event{what: loggedIn})
 	}
 	d.mu.Lock()
@@ -198,29 +244,36 @@ func (d *driver) lookAround() {
 	}
 }
 
-// send writes one form of the request to the socket, and watches what becomes of that. It has
-// a goroutine of its own, because whatsmeow can hold it up: in a query for the group, and
-// while it dials.
+// send writes one form of the request to the socket, and watches for its ack. It has a goroutine
+// of its own, because whatsmeow can hold it up: in a query for the group, and while it dials.
 func (d *driver) send(form int) {
 	defer d.busy.Done()
-	p := d.pending
+	f := d.flights
 	d.written.Store(false)
-	if d.forms == nil {
-		d.nameForms()
+	n := d.named()
+	if n.forms == nil || form == 0 && n.err != nil { // there was no connection, perhaps
+		n = d.nameForms()
 	}
-	d.happen(event{what: named, forms: len(d.forms), alike: areAlike(d.forms)})
+	forms := n.forms
+	d.happen(event{what: named, forms: len(forms), alike: areAlike(forms)})
 	if d.ctx.Err() != nil {
 		return
 	}
-	w, err := p.sender.send(d.ctx, d.entry.Request, d.forms[form], d.cipher)
+	f.takeOff(d)
+	w, err := f.line.send(d.ctx, d.entry.Request, forms[form], d.cipher)
 	defer w.release()
-	switch {
-	case err == nil:
+	if err == nil {
 		d.written.Store(true)
-		p.queue.sent()
-		d.noteSent()
+		f.queue.sent()
+		f.noteSent(d)
 		d.watch(w)
-	case d.ctx.Err() != nil:
+		return
+	}
+	if d.ctx.Err() != nil { // whatsmeow may write it all the same
+		return
+	}
+	f.notSent(d)
+	switch {
 	case errors.Is(err, errInterrupted):
 		d.happen(event{what: sendFailed})
 	case errors.Is(err, whatsmeow.ErrNotLoggedIn):
@@ -230,14 +283,21 @@ func (d *driver) send(form int) {
 	}
 }
 
-// watchAgain watches a wire that the request did not go out on: the one of the next connection, or
-// of the bot's own request.
-func (d *driver) watchAgain(sentByBot bool) {
+// watchAgain watches a wire on which we did not send the request: that of the next connection, or
+// of the bot's or an earlier process's request.
+func (d *driver) watchAgain(sentElsewhere bool) {
 	defer d.busy.Done()
-	w := d.pending.sender.watch()
+	w := d.flights.line.watch()
 	defer w.release()
-	if sentByBot {
-		d.noteSent()
+	if sentElsewhere {
+		d.flights.mu.Lock()
+		d.onWire, d.acked = true, true
+		d.flights.mu.Unlock()
+		if d.awaits {
+			d.flights.noteAsked(d, d.entry.Asked)
+		} else {
+			d.flights.noteSent(d)
+		}
 		d.nameForms()
 	}
 	d.watch(w)
@@ -250,9 +310,10 @@ func (d *driver) watch(w wire) {
 		case ack := <-w.acks:
 			if isRequestAck(ack) {
 				w.acks = nil
+				d.flights.acked(d)
 				d.happen(ackEvent(ackError(ack)))
-			} else { // of another receipt for the message, such as that of its delivery
-				w.acks = d.pending.sender.nextAck(d.key.id)
+			} else { // it is for another receipt about the message, such as that of its delivery
+				w.acks = d.flights.line.nextAck(d.key.id)
 			}
 		case <-w.gone:
 			d.happen(d.lost())
@@ -263,59 +324,42 @@ func (d *driver) watch(w wire) {
 	}
 }
 
+// named returns the ways to name the message that are known.
+func (d *driver) named() naming {
+	d.flights.mu.Lock()
+	defer d.flights.mu.Unlock()
+	return d.naming
+}
+
 // nameForms finds the ways to name the message.
-func (d *driver) nameForms() {
-	d.forms = d.pending.sender.addresses(d.ctx, d.entry.Request)
-	if areAlike(d.forms) && d.pending.ledger.isNamed(d.key.account) {
-		d.forms = d.forms[:1]
+func (d *driver) nameForms() naming {
+	ctx, cancel := context.WithTimeout(d.ctx, d.flights.timeout/2) // the phone has the rest
+	defer cancel()
+	n := d.flights.line.addresses(ctx, d.entry.Request)
+	if areAlike(n.forms) && d.flights.isNamed(d.key.account) {
+		n.forms = n.forms[:1]
 	}
-	d.pending.mu.Lock()
-	defer d.pending.mu.Unlock()
-	for _, addr := range d.forms {
-		d.chats = append(d.chats, addr.chat)
-	}
+	d.flights.mu.Lock()
+	defer d.flights.mu.Unlock()
+	d.naming = n
+	d.names = append(append(d.names, address{chat: d.entry.Chat, participant: d.entry.Participant}), n.forms...)
+	return n
 }
 
-// noteSent remembers that the phone was asked. If the process ends before there is an answer, the
-// next one knows. An answer can come before the send has returned: then there is nothing to
-// remember any more.
-func (d *driver) noteSent() {
-	p, e := d.pending, d.entry
-	p.mu.Lock()
-	if d.settled {
-		p.mu.Unlock()
-		return
-	}
-	e.Asked = p.ledger.sent(d.key, e.Asked)
-	p.mu.Unlock()
-	p.store(e)
-}
-
-// land ends the flight: it tells the callers and lets the next one go, and then keeps what
-// was found out.
+// land ends the flight.
 func (d *driver) land(r reading) {
-	p := d.pending
 	d.cancel()
-	if r.err == ErrTimeout { // the phone's, and nobody else's
-		p.queue.timedOut()
+	f := d.flights
+	if r.err == ErrTimeout && d.named().err == nil && !d.awaits && !d.entry.isPart() { // the phone's silence, about a message that was named rightly
+		f.queue.timedOut(d.ticket)
 	}
-	if r.bringsPath() && d.flight.form == 0 { // it has ended, and does not change any more
-		p.ledger.answersTo(d.key.account)
+	if r.bringsPath() && d.flight.form == 0 && !d.awaits { // it has ended, and does not change any more
+		f.answersTo(d.key.account)
 	}
-	asked, keep, isNews := p.end(d, r)
-	p.queue.leave(d.ticket)
-	p.beginNext(d.key.id)
-	go func() {
-		defer p.flying.Done()
-		d.busy.Wait() // what was sent is stored before how it ended
-		if keep {
-			p.store(d.entry.after(r, asked))
-		}
-		p.report(d.entry, r, false, isNews)
-	}()
+	f.land(d, r)
 }
 
-// An alarm is a timer that can be set anew.
+// An alarm is a timer that can be set again.
 type alarm struct {
 	timer *time.Timer
 	n     int // how often it was set or stopped
@@ -331,4 +375,16 @@ func (a *alarm) stop() {
 	if a.timer != nil {
 		a.timer.Stop()
 	}
+}
+
+// isFor reports whether an answer names a flight's message as one of its requests does.
+func (a answer) isFor(d *driver) bool {
+	d.flights.mu.Lock()
+	defer d.flights.mu.Unlock()
+	for _, name := range d.names {
+		if a.names(name.chat, name.participant) {
+			return true
+		}
+	}
+	return false
 }

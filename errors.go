@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.mau.fi/whatsmeow"
 )
+
+// errNotLoggedIn says what to do, which whatsmeow's own words do not.
+var errNotLoggedIn = fmt.Errorf("reupload: the client is not logged in; link it, and connect it: %w", whatsmeow.ErrNotLoggedIn)
 
 // The phone's answers. [Result.Err] returns one of them, perhaps wrapped.
 var (
@@ -34,11 +38,14 @@ var (
 	// was not asked for this. It wraps ErrTimeout. The plugin tries once a minute whether the
 	// phone is back.
 	ErrPhoneSilent = fmt.Errorf("reupload: the phone is silent, so that it was not asked; try again in a few minutes: %w", ErrTimeout)
+	// ErrServerSilent means that the server has not acknowledged the request in Options.Timeout. It
+	// wraps ErrTimeout.
+	ErrServerSilent = fmt.Errorf("%w (the server has not acknowledged the request)", ErrTimeout)
 	// ErrBusy means that Options.MaxInFlight requests were waiting for the phone all the time, so
 	// that this one was not sent.
 	ErrBusy = errors.New("reupload: too many requests wait for the phone, so that this one was not sent; download again later")
 	// ErrNotAsked means that the phone was not asked because of [WithoutAsking].
-	ErrNotAsked = errors.New("reupload: the phone was not asked, as WithoutAsking says")
+	ErrNotAsked = errors.New("reupload: the phone was not asked")
 	// ErrNewsletter means that the media is from a newsletter. Such media has no media key, so that
 	// the phone cannot be asked for it. Nothing was sent.
 	ErrNewsletter = errors.New("reupload: newsletter media has no media key and cannot be requested")
@@ -54,6 +61,11 @@ var (
 	// index knows. Use [WithMessage], [Plugin.Download], [Plugin.Remember] or Options.Lookup to
 	// name the message.
 	ErrUnknownMessage = errors.New("reupload: no message is known for this file; name it with WithMessage or Options.Lookup")
+	// ErrIndexFailed wraps why Options.Index could not be asked which message a file belongs to.
+	ErrIndexFailed = fmt.Errorf("reupload: the index failed: %w", ErrUnknownMessage)
+	// ErrLookupFailed wraps why Options.Lookup could not be asked which message a file belongs to,
+	// or what is wrong with what it has returned.
+	ErrLookupFailed = fmt.Errorf("reupload: Options.Lookup failed: %w", ErrUnknownMessage)
 	// ErrStrippedPath means that the direct path of a download has lost its query, without which
 	// the CDN gives nothing out (the parameters oh and oe). The bot must store direct paths whole.
 	// It wraps why the file could not be had otherwise.
@@ -65,6 +77,9 @@ var (
 	// only arrive after that handler has returned. The request is on its way, and the next download
 	// finds its answer. Call Register before Connect, or download in a goroutine.
 	ErrHandlerBlocked = errors.New("reupload: the answer cannot arrive while this event handler runs; the request was sent, download again after it has returned")
+	// ErrHistoryAsked means that a part of the account's history had expired. The phone was asked
+	// for it and sends it again, as a history sync of its own: this download stays without.
+	ErrHistoryAsked = errors.New("reupload: this part of the history had expired; the phone was asked for it, and it comes as an event of its own")
 	// ErrReplayFailed wraps why the download from the new path failed. The path is
 	// remembered: download again.
 	ErrReplayFailed = errors.New("reupload: the file is there again, but its download failed; download again")
@@ -74,16 +89,42 @@ var (
 	ErrClosed = errors.New("reupload: the plugin is closed; register it anew")
 )
 
+// A RejectedError says with which code the server has refused a request. It is an ErrRejected.
+type RejectedError struct{ Code int }
+
+// Error implements error.
+func (e *RejectedError) Error() string { return fmt.Sprintf("%v: error %d", ErrRejected, e.Code) }
+
+// Is reports whether the target is ErrRejected.
+func (e *RejectedError) Is(target error) bool { return target == ErrRejected }
+
+// A PausedError says until when a file is not asked for again by itself. It wraps what the phone,
+// or its silence, had said.
+type PausedError struct {
+	Until time.Time
+	cause error
+}
+
+// Error implements error.
+func (e *PausedError) Error() string {
+	return fmt.Sprintf("%v (remembered; not asked again by itself until %s)", e.cause, e.Until.Format(time.RFC3339))
+}
+
+// Unwrap returns what the phone had said.
+func (e *PausedError) Unwrap() error { return e.cause }
+
 // labels are the short names of causes. An error that wraps two of them has the label of the first.
 var labels = [...]struct {
 	cause error
 	label string
 }{
 	{ErrStrippedPath, "stripped_path"},
+	{ErrHistoryAsked, "history_asked"},
 	{ErrNotFound, "not_found"},
 	{ErrDecryption, "decryption"},
 	{ErrGeneral, "general"},
 	{ErrPhoneSilent, "phone_silent"},
+	{ErrServerSilent, "server_silent"},
 	{whatsmeow.ErrNotConnected, "not_connected"},
 	{whatsmeow.ErrNotLoggedIn, "not_logged_in"},
 	{ErrTimeout, "timeout"},
@@ -91,6 +132,8 @@ var labels = [...]struct {
 	{ErrNotAsked, "not_asked"},
 	{ErrRejected, "rejected"},
 	{ErrInvalidAnswer, "invalid_answer"},
+	{ErrIndexFailed, "index_failed"},
+	{ErrLookupFailed, "lookup_failed"},
 	{ErrUnknownMessage, "unknown_message"},
 	{ErrForbidden, "forbidden"},
 	{ErrHandlerBlocked, "handler_blocked"},

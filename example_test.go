@@ -14,6 +14,7 @@ import (
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/types/events"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/whatsmeow-plugins/reupload"
 	"github.com/whatsmeow-plugins/reupload/sqlindex"
@@ -226,6 +227,50 @@ func ExamplePlugin_Remember() {
 	// Output: a picture from last year, <nil>
 }
 
+// A picture from last year is sent again by reference: a copy of it with a path that works, and no
+// upload. The phone is asked only if the CDN does not have the file any more.
+func ExamplePlugin_FreshPath() {
+	ctx := context.Background()
+	box, err := wabox.New() // a WhatsApp in this process, so that the example runs
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer box.Close()
+	account := box.NewAccount()
+	client := account.NewClient(nil)
+	plugin, err := reupload.Register(client, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer plugin.Close()
+	if err = client.Connect(); err != nil {
+		log.Fatal(err)
+	}
+	defer client.Disconnect()
+	if err = account.WaitOnline(ctx); err != nil {
+		log.Fatal(err)
+	}
+
+	// A message from before the plugin, as the bot has it in its archive. The file has expired.
+	contact := types.NewJID("491701234567", types.DefaultUserServer)
+	info := &types.MessageInfo{ID: "3EB0C0FFEE", MessageSource: types.MessageSource{Chat: contact, Sender: contact}}
+	picture := box.Upload([]byte("a picture from last year"), whatsmeow.MediaImage)
+	msg := &waE2E.Message{ImageMessage: picture.Image()}
+	account.KnowsMessage(wabox.Incoming{ID: info.ID, From: contact}, msg)
+	box.Expire(picture)
+
+	path, err := plugin.FreshPath(ctx, info, msg.GetImageMessage())
+	if err != nil {
+		log.Fatal(reupload.Cause(err))
+	}
+	image := proto.CloneOf(msg.GetImageMessage())
+	image.DirectPath = &path
+	image.URL = proto.String("https://mmg.whatsapp.net" + path)
+	_, err = client.SendMessage(ctx, contact, &waE2E.Message{ImageMessage: image})
+	fmt.Printf("sent: %v; a new path: %t\n", err, path != picture.DirectPath)
+	// Output: sent: <nil>; a new path: true
+}
+
 // Counts for a dashboard, as JSON.
 func ExamplePlugin_Stats() {
 	ctx := context.Background()
@@ -257,14 +302,14 @@ func ExamplePlugin_Stats() {
 	account.KnowsMessage(wabox.Incoming{ID: info.ID, From: contact}, msg)
 	box.Expire(picture)
 
-	_, _ = client.Download(ctx, msg.GetImageMessage()) // nobody says which message it is of
+	_, _ = client.Download(ctx, msg.GetImageMessage()) // the index does not know its message
 	_, _ = plugin.Download(ctx, info, msg.GetImageMessage())
 	counts, err := json.Marshal(plugin.Stats())
 	fmt.Printf("%s, %v\n", counts, err)
 	// Output: {"Healthy":0,"Expired":2,"Asked":1,"Healed":1,"Late":0,"Unhealed":{"unknown_message":1},"Waiting":0}, <nil>
 }
 
-// Every new path is told, whoever has asked for it, and also when nobody waits any more: a bot
+// The bot is told of every new path, even if it has asked for it itself or waits no longer, and
 // stores it in place of the old one.
 func ExampleOptions_onReupload() {
 	ctx := context.Background()
@@ -363,6 +408,38 @@ func ExampleWithRequest() {
 		return client.Download(ctx, image)
 	}
 	_ = download
+}
+
+// All files of the messages that a bot gets, wherever they sit in a message.
+func ExampleMediaOf() {
+	handle := func(evt any) {
+		if msg, ok := evt.(*events.Message); ok {
+			list(reupload.MediaOf(&msg.Info, msg.RawMessage)) // which has more than msg.Message
+		}
+	}
+
+	// Such an event: a document that disappears from the chat.
+	contact := types.NewJID("491701234567", types.DefaultUserServer)
+	handle(&events.Message{
+		Info: types.MessageInfo{ID: "3EB0C0FFEE", MessageSource: types.MessageSource{Chat: contact, Sender: contact}},
+		RawMessage: &waE2E.Message{EphemeralMessage: &waE2E.FutureProofMessage{Message: &waE2E.Message{
+			DocumentMessage: &waE2E.DocumentMessage{
+				FileName: proto.String("offer.pdf"), Mimetype: proto.String("application/pdf"), FileLength: proto.Uint64(52_134),
+				DirectPath: proto.String("/v/t62.7119-24/1_n.enc?ccb=11-4&oh=01_Q5Aa&oe=66A1B2C3"),
+				MediaKey:   make([]byte, 32), FileSHA256: make([]byte, 32), FileEncSHA256: make([]byte, 32),
+			},
+		}}},
+	})
+	// Output:
+	// document of message "3EB0C0FFEE" in "491701234567@s.whatsapp.net" from ""
+	// "offer.pdf" (application/pdf), 52134 bytes
+}
+
+func list(files []reupload.Media) {
+	for _, file := range files {
+		fmt.Println(file)
+		fmt.Printf("%q (%s), %d bytes\n", file.Name, file.MIMEType, file.Size)
+	}
 }
 
 // New paths for everything that a bot has ever stored, in constant memory and at the plugin's pace.

@@ -5,14 +5,15 @@ import (
 	"slices"
 	"time"
 
-	"go.mau.fi/whatsmeow"
 	waBinary "go.mau.fi/whatsmeow/binary"
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/types"
-	waLog "go.mau.fi/whatsmeow/util/log"
 )
 
 // What the tests outside the package need of its inside.
+
+// RaceDetector tells whether the tests run under it.
+const RaceDetector = raceDetector
 
 // SealWith seals a plaintext under a chosen nonce.
 func SealWith(mediaKey []byte, id types.MessageID, plaintext, iv []byte) (ciphertext []byte, err error) {
@@ -77,29 +78,13 @@ func Receipt(req Request, own types.JID, ciphertext, iv []byte) (waBinary.Node, 
 
 var CheckDirectPath = checkDirectPath
 
-// MediaClient returns the HTTP client that a whatsmeow client downloads with.
-func MediaClient(client *whatsmeow.Client) *http.Client {
-	c, _ := mediaClient(client)
-	return c
-}
-
 // ExchangeTimeout returns how long a wrapped media client gives each exchange with the CDN.
 func ExchangeTimeout(client *http.Client) time.Duration {
-	return client.Transport.(*transport).client.Timeout
+	return client.Transport.(*transport).bot.Timeout
 }
 
-// ReceiveLogger returns the logger that whatsmeow hands each node to.
-func ReceiveLogger(client *whatsmeow.Client) waLog.Logger {
-	return *privateField[waLog.Logger](client, "recvLog")
-}
-
-// HasField reports whether a whatsmeow client has a private field of type T.
-func HasField[T any](client *whatsmeow.Client, name string) bool {
-	return privateField[T](client, name) != nil
-}
-
-// MediaOf returns what is remembered of a message.
-func MediaOf(info *types.MessageInfo, msg *waE2E.Message, own ...types.JID) []Entry {
+// Remembered returns what is remembered of a message.
+func Remembered(info *types.MessageInfo, msg *waE2E.Message, own ...types.JID) []Entry {
 	isOwn := func(jid types.JID) bool { return slices.Contains(own, jid.ToNonAD()) }
 	return walker{isOwn: isOwn}.mediaOf(info, msg)
 }
@@ -117,12 +102,4 @@ func SealAndOpen(mediaKey []byte, id types.MessageID, ciphertext, iv []byte) err
 		return err
 	}
 	return r.Err()
-}
-
-// HandlerCount returns how many event handlers a client has.
-func HandlerCount(client *whatsmeow.Client) int {
-	list, _ := handlersOf(client)
-	list.lock.Lock()
-	defer list.lock.Unlock()
-	return list.list.Len()
 }

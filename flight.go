@@ -13,42 +13,47 @@ import (
 // have several forms, which are ways to name it on the wire (see address); "next" is to send the
 // next one if there is any.
 //
-//	what happens  | queued       | sent          | acked         | offline        | held          |
-//	--------------+--------------+---------------+---------------+----------------+---------------+
-//	placed        | send → sent  |               |               |                |               |
-//	askedElsewhere| → acked      |               |               |                |               |
-//	sendFailed    |              | → offline     |               |                |               |
-//	written       |              | noted         |               |                |               |
-//	acknowledged  |              | → acked       |               |                |               |
-//	refused       |              | next, or end  | next, or end  |                |               |
-//	answered      | end          | end, or next  | end, or next  | end            | end           |
-//	gone          |              | → offline     | → held        |                |               |
-//	down          |              | end           | → held        | end            |               |
-//	loggedIn      |              |               |               | start grace    | → acked       |
-//	graceOver     |              |               |               | send → sent    |               |
-//	formDue       |              |               | next          |                |               |
-//	deadline      | end: busy    | end: no ack*  | end: silence  | end: no network| end: no network|
-//	abandoned     | end          |               |               |                |               |
-//	aborted       | end          | end           | end           | end            | end           |
+//	what happens   | queued    | sent                        | acked              | offline     | held
+//	---------------+-----------+-----------------------------+--------------------+-------------+----------
+//	placed         | send      |                             |                    |             |
+//	askedElsewhere | → acked   |                             |                    |             |
+//	named          | note      | note                        | note               | note        | note
+//	sendFailed     |           | → offline                   |                    |             |
+//	written        |           | note, –                     |                    |             |
+//	acknowledged   |           | → acked                     |                    |             |
+//	refused        |           | next, → acked, end          | next, note, end    |             |
+//	answered       | end       | next, note, –, end          | next, note, –, end | –, end      | –, end
+//	gone           |           | → offline                   | → held             | note, –     |
+//	down           |           | end                         | → held             | end         |
+//	loggedIn       |           |                             |                    | grace, –    | → acked
+//	graceOver      |           |                             |                    | send, –     |
+//	formDue        |           |                             | next, –, end       |             |
+//	deadline       | end: busy | end: no ack/no names/no net | end: silence       | end: no net | end: away
+//	abandoned      | end       |                             |                    |             |
+//	aborted        | end       | end                         | end                | end         | end
+//
+// Each cell lists what can come of an event, depending on what was before; –, that nothing does.
+// "send" is of the same form again, and "next" of the next one; "note" is to remember something,
+// and "grace" to begin the time that the server has after a login. A test writes the table.
 //
 // An answer ends the flight if it brings a path, or says something that another form would not
 // change. Any other, and a refusal, settles one form: the next one goes out, and the flight ends
 // when all forms that were sent are settled, or with formDue or the deadline. The first of several
-// answers stands: the likeliest form goes first.
+// answers stands, and is what the flight then ends with: the likeliest form goes first.
 //
-// (*) or no network, if it was not even written to the socket.
-//
-// Silence while the connection is up is the phone's; while it is down, it is not. (A form
-// that was not acknowledged says nothing of whether it is the right one, so that formDue
-// counts from the ack.)
+// At the deadline, "no ack" means that the server has not acknowledged the form that was sent last,
+// "no net" that this was not even written to the socket, and "no names" that there was no form yet.
+// "away" means that the server has the request, and the bot was not there for the answer. Silence
+// while the connection is up is the phone's; while it is down, it is not. (A form that was not
+// acknowledged says nothing of whether it is the right one, so that formDue counts from the ack.)
 type flight struct {
 	phase phase
 	forms int  // how many there are; 0 until the first is sent
-	alike bool // they differ only in how the account itself is named, which matters to nobody who answers
+	alike bool // they differ only in how they name the account itself, so one answer is enough
 	form  int  // the one that was sent last, from 0
 
 	settled  int      // how many forms have an answer or a refusal
-	standing *reading // the first answer, or for want of one the first refusal
+	standing *reading // the first answer, or the first refusal while there is no answer
 	stamps   []string // of the answers so far
 	grace    bool     // offline: a login was seen, and the grace time runs
 	written  bool     // the form that was sent last has gone to the socket
@@ -69,20 +74,20 @@ type happening int
 
 const (
 	placed         happening = iota // it may send now
-	askedElsewhere                  // the bot itself has sent a request for this message
+	askedElsewhere                  // the bot itself, or an earlier process, has sent a request for this message
 	named                           // there are event.forms forms
-	sendFailed                      // for want of a connection, which comes back
+	sendFailed                      // the connection is down, and comes back
 	written                         // the form has gone to the socket
 	acknowledged
 	refused   // by the server, with event.err
 	answered  // with event.reading
 	gone      // the connection has ended, and comes back
-	down      // there is no connection, and nobody brings one: event.err
+	down      // there is no connection, and none will come: event.err
 	loggedIn  // there is one again
 	graceOver // resendPause after that
 	formDue   // formPause after the last form was acknowledged
 	deadline
-	abandoned // nobody waits any more
+	abandoned // no caller waits any more
 	aborted   // with event.err
 )
 
@@ -93,19 +98,20 @@ type event struct {
 	alike   bool
 	reading reading
 	err     error
+	offline bool // there is no connection at the deadline
 }
 
 // Actions are what a driver has to do after an event. All of them can come together.
 type actions struct {
 	send       bool // the form flight.form
-	startForm  bool // the timer for formDue, anew
+	startForm  bool // the timer for formDue, from its beginning
 	startGrace bool // the timer for graceOver
 	end        *reading
 }
 
 const (
 	// resendPause is how long after a login the server has time to deliver an answer that it held,
-	// before the receipt is sent again: the phone would upload the file once more.
+	// before the receipt is sent again, which would make the phone upload the file a second time.
 	resendPause = 500 * time.Millisecond
 	// formPause is how long a form that was acknowledged has to be answered before the next one
 	// is tried. A phone that cannot match a request stays silent; one that can answers in a
@@ -116,7 +122,7 @@ const (
 // Errors that a flight ends with. Each says who was silent.
 var (
 	errNobodyWaits = errors.New("nobody waits for the answer any more")
-	errNoAck       = fmt.Errorf("%w (the server has not acknowledged the request)", ErrTimeout)
+	errNotNamed    = fmt.Errorf("%w (the names for the request were not known in time; nothing was sent)", ErrTimeout)
 	errNoNetwork   = fmt.Errorf("%w: %w", ErrTimeout, whatsmeow.ErrNotConnected)
 	errAway        = fmt.Errorf("%w (the server has the request, and the bot was away)", errNoNetwork)
 )
@@ -140,7 +146,7 @@ func (f *flight) take(e event, a *actions) {
 		}
 	case askedElsewhere:
 		if f.phase == queued {
-			f.phase = acked // it has one form, and the bot has sent it
+			f.phase = acked // it has one form, which was sent
 			f.forms = 1
 		}
 	case named:
@@ -193,7 +199,7 @@ func (f *flight) take(e event, a *actions) {
 			f.end(*f.standing, a)
 		}
 	case deadline:
-		f.end(reading{err: f.silence()}, a)
+		f.end(reading{err: f.silence(e.offline)}, a)
 	case abandoned:
 		if f.phase == queued {
 			f.end(reading{err: errNobodyWaits}, a)
@@ -203,14 +209,17 @@ func (f *flight) take(e event, a *actions) {
 	}
 }
 
-// silence returns what it means that nothing has come until the deadline.
-func (f *flight) silence() error {
+// silence returns the error for a deadline without an answer.
+func (f *flight) silence(offline bool) error {
 	switch f.phase {
 	case queued:
 		return ErrBusy
 	case sent:
-		if f.written {
-			return errNoAck
+		switch {
+		case f.written:
+			return ErrServerSilent
+		case f.forms == 0 && !offline:
+			return errNotNamed
 		}
 	case acked:
 		return ErrTimeout
@@ -273,13 +282,14 @@ type reading struct {
 	result Result
 	err    error
 	stamp  string // tells one answer about a message from another
+	sealed bool   // the phone has sealed it with the message's key, and so knows the message
 }
 
 func (r reading) bringsPath() bool { return r.err == nil && r.result.DirectPath != "" }
 
 // dependsOnForm reports whether the phone may have answered so because it did not recognise the
-// message by the form in which it was named.
+// message by the form in which it was named. One that has sealed its answer has the message's key.
 func (r reading) dependsOnForm() bool {
-	return r.err == nil && r.result.DirectPath == "" &&
+	return r.err == nil && !r.sealed && r.result.DirectPath == "" &&
 		(r.result.Status == StatusNotFound || r.result.Status == StatusDecryptionError)
 }

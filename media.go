@@ -17,15 +17,14 @@ const (
 	// maxNesting bounds how deep media is looked for. Real messages wrap it five or six levels
 	// deep; quotes can be nested.
 	maxNesting = 32
-	// filesPerMessage is how many files of one message are remembered. A sticker pack has thirty.
-	filesPerMessage = 64
 )
 
 // A carrier is the message that media is found in: what a request for it must name.
 type carrier struct {
 	source *types.MessageSource
 	id     types.MessageID
-	sent   time.Time
+	sent   time.Time          // zero if not known
+	status bool               // it is a status
 	quote  *waE2E.ContextInfo // the message is the one that this quotes, in the carrier by
 	by     *carrier
 }
@@ -39,22 +38,42 @@ type carrier struct {
 // hundred fields of a text message, and this runs for each message on whatsmeow's handler queue.
 type walker struct {
 	isOwn func(types.JID) bool
-	fill  bool // media that could be asked for but for its missing direct path gets a stand-in for one
+	fill  bool // media that lacks only its direct path to be asked for gets a stand-in for one
 	found []Entry
+	most  int // how many entries found may have, or list may keep
+
+	// list, if it is set, gets what is found in place of found, without what is quoted, and reports
+	// whether it has kept it.
+	list   func(carrier, whatsmeow.DownloadableMessage) (kept bool)
+	listed int // how many it has kept
 }
 
 // mediaOf returns an entry for each file in a message, which can be nil.
 func (w walker) mediaOf(info *types.MessageInfo, msg *waE2E.Message) []Entry {
+	return w.appendMedia(nil, info, msg)
+}
+
+// appendMedia appends an entry for each file in a message to those of other messages.
+func (w walker) appendMedia(entries []Entry, info *types.MessageInfo, msg *waE2E.Message) []Entry {
+	w.found, w.most = entries, len(entries)+filesPerMessage
+	w.look(info, msg)
+	return w.found
+}
+
+// look looks into a message, which can be nil.
+func (w *walker) look(info *types.MessageInfo, msg *waE2E.Message) {
 	if msg != nil {
 		c := carrier{source: &info.MessageSource, id: info.ID, sent: info.Timestamp}
+		if c.sent.Unix() <= 0 { // what whatsmeow makes of a missing time in a history
+			c.sent = time.Time{}
+		}
 		w.walk(c, reflect.ValueOf(msg).Elem(), 0)
 	}
-	return w.found
 }
 
 // walk looks into one message, v, which is a struct.
 func (w *walker) walk(c carrier, v reflect.Value, depth int) {
-	if depth > maxNesting || len(w.found) >= filesPerMessage {
+	if depth > maxNesting || len(w.found)+w.listed >= w.most {
 		return
 	}
 	l := layoutOf(v.Type())
@@ -62,23 +81,29 @@ func (w *walker) walk(c carrier, v reflect.Value, depth int) {
 	case isMedia:
 		w.add(c, v.Addr().Interface().(whatsmeow.DownloadableMessage))
 	case isContext:
-		if info := v.Addr().Interface().(*waE2E.ContextInfo); info.QuotedMessage != nil {
+		if info := v.Addr().Interface().(*waE2E.ContextInfo); info.QuotedMessage != nil && w.list == nil {
 			by := c
 			w.walk(carrier{quote: info, by: &by}, reflect.ValueOf(info.QuotedMessage).Elem(), depth+1)
 		}
 		return
 	case isProtocol:
-		// An edit belongs to the message that it edits. Everything else in here (history-sync
+		// An edit belongs to the message that it edits. When that was sent is not known, nor
+		// whether it ever was: its sender can name any id. Everything else in here (history-sync
 		// blobs, app state, data for other devices) is no message's media and cannot be asked for.
 		if edit := v.Addr().Interface().(*waE2E.ProtocolMessage); edit.EditedMessage != nil && edit.GetKey().GetID() != "" {
-			c.id = edit.GetKey().GetID()
+			c.id, c.sent, c.status = edit.GetKey().GetID(), time.Time{}, false
 			w.walk(c, reflect.ValueOf(edit.EditedMessage).Elem(), depth+1)
 		}
 		return
 	}
 	for _, f := range l.fields {
-		switch field := v.Field(f.index); {
-		case field.IsNil():
+		field := v.Field(f.index)
+		if field.IsNil() {
+			continue
+		}
+		c := c
+		c.status = c.status || f.status
+		switch {
 		case f.isList:
 			for i := range field.Len() {
 				w.into(c, field.Index(i), depth)
@@ -99,40 +124,75 @@ func (w *walker) into(c carrier, pointer reflect.Value, depth int) {
 }
 
 func (w *walker) add(c carrier, media whatsmeow.DownloadableMessage) {
-	if !canReupload(whatsmeow.GetMediaType(media)) || len(media.GetFileEncSHA256()) != fileHashSize {
+	switch {
+	case !canReupload(whatsmeow.GetMediaType(media)):
+		return
+	case w.list != nil:
+		if w.list(c, media) {
+			w.listed++
+		}
+		return
+	case len(media.GetFileEncSHA256()) != fileHashSize:
 		return
 	}
-	c = w.resolve(c)
+	c, ok := w.resolve(c)
+	if !ok {
+		return
+	}
 	req := requestFor(c.source, c.id)
 	req.MediaKey = media.GetMediaKey()
 	req, err := req.normalize()
 	if err != nil {
 		return // newsletter media, or a message that could not be asked for anyway
 	}
+	e := Entry{Request: req, FileEncSHA256: bytes.Clone(media.GetFileEncSHA256()), Timestamp: c.sent}
+	e.CameWith = pathIn(media)
 	if w.fill && media.GetDirectPath() == "" {
 		fillPath(media)
 	}
-	w.found = append(w.found, Entry{Request: req, FileEncSHA256: bytes.Clone(media.GetFileEncSHA256()), Timestamp: c.sent})
+	e.IsStatus = !c.sent.IsZero() && (c.status || saysStatus(media)) // of the message itself: quotes and edits have no time
+	w.found = append(w.found, e)
+}
+
+// saysStatus reports whether media says of itself that it is in the status of a group.
+func saysStatus(media whatsmeow.DownloadableMessage) bool {
+	said, ok := media.(interface{ GetContextInfo() *waE2E.ContextInfo })
+	return ok && said.GetContextInfo().GetIsGroupStatus()
 }
 
 // resolve says what a quoted message is: it has its own id, chat and sender, and is from this
-// account if its sender is. When it was sent is not known.
-func (w *walker) resolve(c carrier) carrier {
+// account if its sender is. When it was sent is not known. It is not ok if its names are not those
+// of a chat and a person: a quote says what its sender likes.
+func (w *walker) resolve(c carrier) (resolved carrier, ok bool) {
 	if c.quote == nil {
-		return c
+		return c, true
 	}
 	id := c.id // of an edit in the quote
 	if id == "" {
 		id = c.quote.GetStanzaID()
 	}
-	source := types.MessageSource{Chat: w.resolve(*c.by).source.Chat}
-	if chat, err := types.ParseJID(c.quote.GetRemoteJID()); err == nil && !chat.IsEmpty() {
+	var source types.MessageSource
+	if remote := c.quote.GetRemoteJID(); remote != "" {
+		chat, err := parseName(remote, canonicalChat)
+		if err != nil {
+			return carrier{}, false
+		}
 		source.Chat = chat
+	} else {
+		by, ok := w.resolve(*c.by)
+		if !ok {
+			return carrier{}, false
+		}
+		source.Chat = by.source.Chat
 	}
-	if sender, err := types.ParseJID(c.quote.GetParticipant()); err == nil {
+	if participant := c.quote.GetParticipant(); participant != "" {
+		sender, err := parseName(participant, canonicalPerson)
+		if err != nil || sender.Server == "" {
+			return carrier{}, false
+		}
 		source.Sender, source.IsFromMe = sender, w.isOwn(sender)
 	}
-	return carrier{source: &source, id: id}
+	return carrier{source: &source, id: id}, true
 }
 
 // fillPath gives media a stand-in for its direct path.
@@ -174,6 +234,7 @@ const (
 
 type messageField struct {
 	index  int
+	status bool // what is in it is the status of a group
 	isList bool
 	oneof  bool // an interface, which holds a pointer to a struct with one field
 }
@@ -184,22 +245,15 @@ func layoutOf(t reflect.Type) *layout {
 	if known, ok := layouts.Load(t); ok {
 		return known.(*layout)
 	}
-	l := new(layout)
-	switch pointer := reflect.PointerTo(t); {
-	case t == reflect.TypeFor[waE2E.ContextInfo]():
-		l.kind = isContext
-	case t == reflect.TypeFor[waE2E.ProtocolMessage]():
-		l.kind = isProtocol
-	case pointer.Implements(reflect.TypeFor[whatsmeow.DownloadableMessage]()):
-		l.kind = isMedia
-	}
+	l := &layout{kind: messageKind(t)}
 	for i := range t.NumField() {
 		field := t.Field(i)
 		switch {
 		case !field.IsExported():
-		case isMessage(field.Type):
-			l.fields = append(l.fields, messageField{index: i})
-		case field.Type.Kind() == reflect.Slice && isMessage(field.Type.Elem()):
+		case isMessage(field.Type) && leads(field.Type):
+			status := field.Name == "GroupStatusMessage" || field.Name == "GroupStatusMessageV2"
+			l.fields = append(l.fields, messageField{index: i, status: status})
+		case field.Type.Kind() == reflect.Slice && isMessage(field.Type.Elem()) && leads(field.Type.Elem()):
 			l.fields = append(l.fields, messageField{index: i, isList: true})
 		case field.Type.Kind() == reflect.Interface:
 			l.fields = append(l.fields, messageField{index: i, oneof: true})
@@ -207,6 +261,44 @@ func layoutOf(t reflect.Type) *layout {
 	}
 	layouts.Store(t, l)
 	return l
+}
+
+func messageKind(t reflect.Type) kind {
+	switch {
+	case t == reflect.TypeFor[waE2E.ContextInfo]():
+		return isContext
+	case t == reflect.TypeFor[waE2E.ProtocolMessage]():
+		return isProtocol
+	case reflect.PointerTo(t).Implements(reflect.TypeFor[whatsmeow.DownloadableMessage]()):
+		return isMedia
+	}
+	return isOther
+}
+
+// leads reports whether there can be media somewhere in a message, of which the type is a pointer:
+// the fields of a message that can hold none are not looked at.
+func leads(pointer reflect.Type) bool { return reaches(pointer.Elem(), make(map[reflect.Type]bool)) }
+
+func reaches(t reflect.Type, seen map[reflect.Type]bool) bool {
+	if messageKind(t) != isOther {
+		return true
+	}
+	seen[t] = true
+	for i := range t.NumField() {
+		field := t.Field(i)
+		next := field.Type
+		if next.Kind() == reflect.Slice {
+			next = next.Elem()
+		}
+		switch {
+		case !field.IsExported():
+		case next.Kind() == reflect.Interface: // a message with one field, of a type that does not say which
+			return true
+		case isMessage(next) && !seen[next.Elem()] && reaches(next.Elem(), seen):
+			return true
+		}
+	}
+	return false
 }
 
 // isMessage reports whether a type is a pointer to a message.

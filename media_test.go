@@ -5,22 +5,19 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waCommon"
 	"go.mau.fi/whatsmeow/proto/waE2E"
-	"go.mau.fi/whatsmeow/proto/waHistorySync"
-	"go.mau.fi/whatsmeow/proto/waWeb"
 	"go.mau.fi/whatsmeow/types"
-	"go.mau.fi/whatsmeow/types/events"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/whatsmeow-plugins/reupload"
-	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
 var (
@@ -64,6 +61,17 @@ func (r route) String() string {
 // downloadable tells, in whatsmeow's own words, whether media of a type can be downloaded and
 // belongs to a message.
 func downloadable(d protoreflect.MessageDescriptor) bool {
+	if known, ok := downloadables.Load(d.FullName()); ok {
+		return known.(bool)
+	}
+	is := isDownloadable(d)
+	downloadables.Store(d.FullName(), is)
+	return is
+}
+
+var downloadables sync.Map // what downloadable has found out, by name
+
+func isDownloadable(d protoreflect.MessageDescriptor) bool {
 	mt, err := protoregistry.GlobalTypes.FindMessageByName(d.FullName())
 	if err != nil {
 		return false
@@ -152,7 +160,7 @@ func TestMediaIsFoundWhereverItSits(t *testing.T) {
 	routes((*waE2E.Message)(nil).ProtoReflect().Descriptor(), nil, make(map[protoreflect.FullName]int), &all)
 	kinds := make(map[protoreflect.FullName]int)
 	for _, r := range all {
-		entries := reupload.MediaOf(carrierInfo(aGroup, alice), r.build(), me)
+		entries := reupload.Remembered(carrierInfo(aGroup, alice), r.build(), me)
 		kinds[r[len(r)-1].Message().FullName()]++
 		switch want := r.id(); {
 		case want == "" && len(entries) != 0:
@@ -237,7 +245,7 @@ func TestQuotedMediaBelongsToTheQuotedMessage(t *testing.T) {
 			reupload.Request{Chat: aGroup, Participant: bob},
 		},
 	} {
-		entries := reupload.MediaOf(carrierInfo(c.chat, c.sender), c.msg, me, myLID)
+		entries := reupload.Remembered(carrierInfo(c.chat, c.sender), c.msg, me, myLID)
 		if len(entries) != 1 {
 			t.Errorf("%s: found %d files", name, len(entries))
 			continue
@@ -261,7 +269,7 @@ func TestOneMessageWithManyFiles(t *testing.T) {
 		ContextInfo: &waE2E.ContextInfo{StanzaID: proto.String("3EB0QUOTED"), QuotedMessage: &waE2E.Message{ImageMessage: image(9)}, Participant: proto.String(bob.String())},
 	}}
 	var ids []string
-	for _, e := range reupload.MediaOf(carrierInfo(aGroup, alice), msg) {
+	for _, e := range reupload.Remembered(carrierInfo(aGroup, alice), msg) {
 		ids = append(ids, e.MessageID)
 	}
 	slices.Sort(ids)
@@ -276,10 +284,10 @@ func TestHostileNestingEnds(t *testing.T) {
 	for range 5000 {
 		msg = &waE2E.Message{EphemeralMessage: &waE2E.FutureProofMessage{Message: msg}}
 	}
-	if entries := reupload.MediaOf(carrierInfo(alice, alice), msg); len(entries) != 0 {
+	if entries := reupload.Remembered(carrierInfo(alice, alice), msg); len(entries) != 0 {
 		t.Errorf("found %d files 5000 levels deep", len(entries))
 	}
-	if entries := reupload.MediaOf(carrierInfo(alice, alice), nil); len(entries) != 0 {
+	if entries := reupload.Remembered(carrierInfo(alice, alice), nil); len(entries) != 0 {
 		t.Errorf("found %d files in nil", len(entries))
 	}
 }
@@ -294,157 +302,63 @@ func TestIncompleteMediaIsNotRemembered(t *testing.T) {
 	} {
 		m := image(1)
 		edit(m)
-		if entries := reupload.MediaOf(carrierInfo(alice, alice), &waE2E.Message{ImageMessage: m}); len(entries) != 0 {
+		if entries := reupload.Remembered(carrierInfo(alice, alice), &waE2E.Message{ImageMessage: m}); len(entries) != 0 {
 			t.Errorf("%s: remembered", name)
 		}
 	}
 }
 
-// history makes a history sync of one conversation.
-func history(chat types.JID, messages ...*waWeb.WebMessageInfo) *waHistorySync.HistorySync {
-	conversation := &waHistorySync.Conversation{ID: proto.String(chat.String())}
-	for _, m := range messages {
-		conversation.Messages = append(conversation.Messages, &waHistorySync.HistorySyncMsg{Message: m})
-	}
-	return &waHistorySync.HistorySync{
-		SyncType:      waHistorySync.HistorySync_RECENT.Enum(),
-		Conversations: []*waHistorySync.Conversation{conversation},
-	}
-}
-
-func TestHistorySyncHeals(t *testing.T) {
+func TestPathThatAMessageCameWith(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, nil)
-	ownPN := r.phone.PN
-	status := types.StatusBroadcastJID
-	list := types.NewJID("1599999999", types.BroadcastServer)
-	type item struct {
-		chat, sender types.JID
-		fromMe       bool
-		participant  types.JID // on the wire
-	}
-	for i, c := range []item{
-		{chat: alice},
-		{chat: alice, fromMe: true},
-		{chat: aGroup, sender: types.JID{User: bobLID.User, Server: bobLID.Server, Device: 3}, participant: bobLID},
-		{chat: aGroup, fromMe: true, participant: ownPN},
-		{chat: status, sender: bob, participant: bob},
-		{chat: list, sender: bob, participant: bob},
+	const path = "/v/t62.7118-24/1_n.enc?ccb=11-4&oh=01_Q5Aa&oe=66A1B2C3&_nc_sid=5e03e0"
+	for given, want := range map[string]string{
+		path:                                  path,
+		"/v/t62.7118-24/1.enc":                "/v/t62.7118-24/1.enc", // without its query it may live all the same
+		"":                                    "",
+		"//example.com/1":                     "",
+		"@example.com/1":                      "",
+		"https://example.com/1":               "",
+		"/a b":                                "",
+		"/" + strings.Repeat("x", 2<<10):      "",
+		"/" + strings.Repeat("x", 2<<10-1):    "/" + strings.Repeat("x", 2<<10-1),
+		"/reupload/no-path-yet?ask-the-phone": "", // our own stand-in for one
 	} {
-		media := r.box.Upload(content(), whatsmeow.MediaVideo)
-		id := fmt.Sprintf("3EB0HISTORY%d", i)
-		msg := &waWeb.WebMessageInfo{
-			Key:              &waCommon.MessageKey{ID: proto.String(id), RemoteJID: proto.String(c.chat.String()), FromMe: proto.Bool(c.fromMe)},
-			Message:          &waE2E.Message{EphemeralMessage: &waE2E.FutureProofMessage{Message: &waE2E.Message{PtvMessage: media.Video()}}},
-			MessageTimestamp: proto.Uint64(uint64(time.Now().Unix())), // a status lives for a day
-		}
-		if !c.sender.IsEmpty() {
-			msg.Participant = proto.String(c.sender.String())
-		}
-		sync := history(c.chat, msg)
-		if c.chat == status { // the phone has a list of its own for these
-			sync = &waHistorySync.HistorySync{SyncType: waHistorySync.HistorySync_INITIAL_STATUS_V3.Enum(), StatusV3Messages: []*waWeb.WebMessageInfo{msg}}
-		}
-		if err := r.phone.DeliverHistory(sync); err != nil {
-			t.Fatal(err)
-		}
-		next[*events.HistorySync](r)
-		r.asked(i) // nothing is asked by itself
-		r.phone.Knows(id, media)
-		r.box.Expire(media)
-		data, err := r.client.Download(r.ctx(), media.Video())
-		if err != nil || !bytes.Equal(data, media.Plaintext) {
-			t.Errorf("%v: %v (cause: %v)", c, err, reupload.Cause(err))
-			continue
-		}
-		req := r.phone.Requests()[i]
-		if req.ID != id || req.Chat != c.chat || req.Participant != c.participant || req.FromMe != fmt.Sprint(c.fromMe) {
-			t.Errorf("%v: asked for %s in %s of %s, from me: %s", c, req.ID, req.Chat, req.Participant, req.FromMe)
-		}
-		r.blobsDeleted(i + 1)
-	}
-}
-
-func TestQuotedPictureHeals(t *testing.T) {
-	t.Parallel()
-	r := newUnregisteredRig(t)
-	r.register(nil)
-	r.connect()
-	media := r.box.Upload(content(), whatsmeow.MediaImage)
-	// The picture itself came long ago; what comes now is a command that quotes it.
-	evt := r.receive(wabox.Incoming{Chat: aGroup, From: alice}, &waE2E.Message{ExtendedTextMessage: &waE2E.ExtendedTextMessage{
-		Text: proto.String("!sticker"),
-		ContextInfo: &waE2E.ContextInfo{
-			StanzaID: proto.String("3EB0LONGAGO"), Participant: proto.String(bob.String()), QuotedMessage: &waE2E.Message{ImageMessage: media.Image()},
-		},
-	}})
-	r.box.Expire(media)
-	quoted := evt.Message.GetExtendedTextMessage().GetContextInfo().GetQuotedMessage().GetImageMessage()
-	data, err := r.client.Download(r.ctx(), quoted)
-	if err != nil || !bytes.Equal(data, media.Plaintext) {
-		t.Fatalf("%v (cause: %v)", err, reupload.Cause(err))
-	}
-	if req := r.phone.Requests()[0]; req.ID != "3EB0LONGAGO" || req.Chat != aGroup || req.Participant != bob {
-		t.Errorf("asked for %s in %s of %s", req.ID, req.Chat, req.Participant)
-	}
-}
-
-func TestEveryKindOfMediaHeals(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, nil)
-	for kind, of := range map[whatsmeow.MediaType]func(m *wabox.Media) (*waE2E.Message, whatsmeow.DownloadableMessage){
-		whatsmeow.MediaImage: func(m *wabox.Media) (*waE2E.Message, whatsmeow.DownloadableMessage) {
-			s := m.Sticker()
-			return &waE2E.Message{StickerMessage: s}, s
-		},
-		whatsmeow.MediaVideo: func(m *wabox.Media) (*waE2E.Message, whatsmeow.DownloadableMessage) {
-			v := m.Video()
-			return &waE2E.Message{ViewOnceMessageV2: &waE2E.FutureProofMessage{Message: &waE2E.Message{VideoMessage: v}}}, v
-		},
-		whatsmeow.MediaAudio: func(m *wabox.Media) (*waE2E.Message, whatsmeow.DownloadableMessage) {
-			a := m.Audio()
-			return &waE2E.Message{AudioMessage: a}, a
-		},
-		whatsmeow.MediaDocument: func(m *wabox.Media) (*waE2E.Message, whatsmeow.DownloadableMessage) {
-			d := m.Document()
-			return &waE2E.Message{DocumentWithCaptionMessage: &waE2E.FutureProofMessage{Message: &waE2E.Message{DocumentMessage: d}}}, d
-		},
-		whatsmeow.MediaStickerPack: func(m *wabox.Media) (*waE2E.Message, whatsmeow.DownloadableMessage) {
-			s := &waE2E.StickerPackMessage{
-				DirectPath: proto.String(m.DirectPath), MediaKey: m.MediaKey, FileSHA256: m.FileSHA256, FileEncSHA256: m.FileEncSHA256,
+		m := image(1)
+		m.DirectPath = proto.String(given)
+		quote := &waE2E.Message{ExtendedTextMessage: &waE2E.ExtendedTextMessage{ContextInfo: &waE2E.ContextInfo{
+			StanzaID: proto.String("QUOTED"), Participant: proto.String(alice.String()), QuotedMessage: &waE2E.Message{ImageMessage: m},
+		}}}
+		for _, msg := range []*waE2E.Message{{ImageMessage: m}, quote} {
+			if entries := reupload.Remembered(carrierInfo(alice, alice), msg); len(entries) != 1 || entries[0].CameWith != want || entries[0].DirectPath != "" {
+				t.Errorf("%.100q becomes %+v", given, entries)
 			}
-			return &waE2E.Message{StickerPackMessage: s}, s
-		},
-	} {
-		media := r.box.Upload(content(), kind)
-		msg, part := of(media)
-		r.receive(wabox.Incoming{}, msg)
-		r.box.Expire(media)
-		data, err := r.client.Download(r.ctx(), part)
-		if err != nil || !bytes.Equal(data, media.Plaintext) {
-			t.Errorf("%s: %v (cause: %v)", kind, err, reupload.Cause(err))
 		}
 	}
 }
 
-func TestLinkPreviewsAreNotAskedFor(t *testing.T) {
+// A status in a group lives as long as any other. What a quote or an edit says of one is not known.
+func TestStatusInAGroup(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, nil)
-	media := r.box.Upload(content(), whatsmeow.MediaLinkThumbnail)
-	text := &waE2E.ExtendedTextMessage{
-		Text: proto.String("https://example.org"), ThumbnailDirectPath: proto.String(media.DirectPath),
-		ThumbnailSHA256: media.FileSHA256, ThumbnailEncSHA256: media.FileEncSHA256, MediaKey: media.MediaKey,
+	wrapped := func(m *waE2E.Message) *waE2E.FutureProofMessage { return &waE2E.FutureProofMessage{Message: m} }
+	picture, told := &waE2E.Message{ImageMessage: image(1)}, &waE2E.Message{ImageMessage: image(1)}
+	told.ImageMessage.ContextInfo = &waE2E.ContextInfo{IsGroupStatus: proto.Bool(true)}
+	for name, c := range map[string]struct {
+		msg  *waE2E.Message
+		want bool
+	}{
+		"a picture":              {picture, false},
+		"a status":               {&waE2E.Message{GroupStatusMessage: wrapped(picture)}, true},
+		"a status, version 2":    {&waE2E.Message{GroupStatusMessageV2: wrapped(&waE2E.Message{ViewOnceMessage: wrapped(picture)})}, true},
+		"a status, by its media": {told, true},
+		"a mention":              {&waE2E.Message{GroupStatusMentionMessage: wrapped(picture)}, false},
+		"an edit":                {&waE2E.Message{GroupStatusMessageV2: wrapped(&waE2E.Message{ProtocolMessage: &waE2E.ProtocolMessage{Key: &waCommon.MessageKey{ID: proto.String("3EB0EDITED")}, EditedMessage: told}})}, false},
+		"a quote in a status": {&waE2E.Message{GroupStatusMessageV2: wrapped(&waE2E.Message{ExtendedTextMessage: &waE2E.ExtendedTextMessage{
+			ContextInfo: &waE2E.ContextInfo{StanzaID: proto.String("3EB0QUOTED"), Participant: proto.String(bob.String()), QuotedMessage: told},
+		}})}, false},
+	} {
+		entries := reupload.Remembered(carrierInfo(aGroup, alice), c.msg)
+		if len(entries) != 1 || entries[0].IsStatus != c.want {
+			t.Errorf("%s: %+v, want a status: %t", name, entries, c.want)
+		}
 	}
-	evt := r.receive(wabox.Incoming{}, &waE2E.Message{ExtendedTextMessage: text})
-	r.box.Expire(media)
-	if _, err := r.client.DownloadThumbnail(reupload.WithMessage(r.ctx(), &evt.Info, thumbnail{text}), text); err == nil || reupload.Cause(err) != nil {
-		t.Errorf("error %v, cause %v", err, reupload.Cause(err))
-	}
-	r.asked(0)
 }
-
-type thumbnail struct{ *waE2E.ExtendedTextMessage }
-
-func (t thumbnail) GetDirectPath() string    { return t.GetThumbnailDirectPath() }
-func (t thumbnail) GetFileSHA256() []byte    { return t.GetThumbnailSHA256() }
-func (t thumbnail) GetFileEncSHA256() []byte { return t.GetThumbnailEncSHA256() }

@@ -3,12 +3,14 @@ package reupload
 import (
 	"errors"
 	"net/http"
-	"reflect"
+	"net/url"
 	"sync"
 	"sync/atomic"
 
 	"go.mau.fi/whatsmeow"
 	waLog "go.mau.fi/whatsmeow/util/log"
+
+	"github.com/whatsmeow-plugins/reupload/internal/host"
 )
 
 var errNoMediaClient = errors.New("reupload: this version of whatsmeow hides its media HTTP client; pass the one to use, with its proxy, as Options.HTTPClient")
@@ -17,32 +19,32 @@ var errNoMediaClient = errors.New("reupload: this version of whatsmeow hides its
 // SetMediaHTTPClient, or its transport, with SetProxy, at any time and without telling anyone.
 type mediaWrap struct {
 	client *whatsmeow.Client
-	plugin *Plugin
+	healer *healer
 	log    waLog.Logger
 
 	current atomic.Pointer[wrapping]
 
 	mu   sync.Mutex
 	off  bool
-	seen sighting // of a change that was not acted on yet
+	seen host.Sighting // of a change that was not acted on yet
 }
 
 // A wrapping is a media HTTP client of ours, and the one that it stands for.
 type wrapping struct {
 	original *http.Client // put back by Close
-	inner    *http.Client // a copy of it, or of the one that the bot has chosen instead
-	wrapped  *http.Client // a copy of that, with our transport around its own
-	lookout  lookout
-	sighting sighting // what is seen while nobody has changed it
+	inner    *http.Client // that, or the one that the bot has chosen instead
+	wrapped  *http.Client // what whatsmeow gets: our transport, and all else as inner has it
+	lookout  host.Lookout
+	sighting host.Sighting // what is seen while the bot has changed nothing
 }
 
-// install gives the client a wrapped media client: by default the one that it has, or else the one
-// that the bot has chosen.
+// install gives the client a wrapped media client: the one that the bot has chosen, or by default
+// the one that the client has.
 func (m *mediaWrap) install(chosen *http.Client) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	original, readable := mediaClient(m.client)
-	if !readable {
+	original := host.MediaClient(m.client)
+	if original == nil {
 		if original = chosen; original == nil {
 			return errNoMediaClient
 		}
@@ -51,24 +53,50 @@ func (m *mediaWrap) install(chosen *http.Client) error {
 	return nil
 }
 
-// wrap gives the client a copy of an HTTP client, by default of the original. Its time-out
-// is for each exchange with the CDN, and not for the phone, so that our transport sees to
-// it. It needs m.mu.
+// wrap gives the client an HTTP client of ours in place of another one, by default of the original.
+// What the other one has is read when it is used, as whatsmeow would, so that the bot can change
+// it. Its time-out is for each exchange with the CDN, and not for the phone, so that our transport
+// sees to it. It needs m.mu.
 func (m *mediaWrap) wrap(original, instead *http.Client) {
 	if instead == nil {
 		instead = original
 	}
-	inner := *instead
-	if inner.Transport == nil {
-		inner.Transport = http.DefaultTransport
+	wrapped := &http.Client{
+		Transport:     &transport{bot: instead, healer: m.healer},
+		CheckRedirect: func(req *http.Request, via []*http.Request) error { return checkRedirect(instead, req, via) },
+		Jar:           jarOf{instead},
 	}
-	wrapped := inner
-	wrapped.Timeout = 0
-	wrapped.Transport = &transport{base: inner.Transport, client: &inner, plugin: m.plugin}
-	m.client.SetMediaHTTPClient(&wrapped)
-	w := &wrapping{original: original, inner: &inner, wrapped: &wrapped, lookout: lookoutOf(m.client, &wrapped)}
-	w.sighting = w.lookout.look()
+	m.client.SetMediaHTTPClient(wrapped)
+	w := &wrapping{original: original, inner: instead, wrapped: wrapped, lookout: host.Watch(m.client, wrapped)}
+	w.sighting = w.lookout.Look()
 	m.current.Store(w)
+}
+
+// checkRedirect does what an HTTP client does about a redirect.
+func checkRedirect(client *http.Client, req *http.Request, via []*http.Request) error {
+	if client.CheckRedirect != nil {
+		return client.CheckRedirect(req, via)
+	}
+	if len(via) >= 10 { // as net/http has it
+		return errors.New("stopped after 10 redirects")
+	}
+	return nil
+}
+
+// A jarOf is the cookie jar of an HTTP client, which may have none.
+type jarOf struct{ client *http.Client }
+
+func (j jarOf) SetCookies(u *url.URL, cookies []*http.Cookie) {
+	if j.client.Jar != nil {
+		j.client.Jar.SetCookies(u, cookies)
+	}
+}
+
+func (j jarOf) Cookies(u *url.URL) []*http.Cookie {
+	if j.client.Jar == nil {
+		return nil
+	}
+	return j.client.Jar.Cookies(u)
 }
 
 // notice wraps what the bot has set since. It costs next to nothing while nothing has
@@ -79,16 +107,29 @@ func (m *mediaWrap) notice(botCalls bool) {
 	if w == nil { // the tap that an earlier plugin has left can see nodes before all is in place
 		return
 	}
-	if now := w.lookout.look(); now != w.sighting {
+	if now := w.lookout.Look(); now != w.sighting {
 		m.changed(now, botCalls)
 	}
 }
 
-func (m *mediaWrap) changed(now sighting, isSure bool) {
+// glance remembers what there is to see, so that the next event finds it for the second time. It
+// never waits: it is for the goroutine that reads the socket.
+func (m *mediaWrap) glance() {
+	w := m.current.Load()
+	if w == nil {
+		return
+	}
+	if now := w.lookout.Look(); now != w.sighting && m.mu.TryLock() {
+		m.seen = now
+		m.mu.Unlock()
+	}
+}
+
+func (m *mediaWrap) changed(now host.Sighting, isSure bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	w := m.current.Load()
-	if m.off || now != w.lookout.look() || now == w.sighting {
+	if m.off || now != w.lookout.Look() || now == w.sighting {
 		return
 	}
 	if now != m.seen && !isSure { // an interface has two words
@@ -104,9 +145,9 @@ func (m *mediaWrap) changed(now sighting, isSure bool) {
 // updated returns a media client of a wrapping as it would be by now, had we not stood in its
 // place. It needs m.mu.
 func (m *mediaWrap) updated(w *wrapping, client *http.Client) *http.Client {
-	current, readable := mediaClient(m.client)
+	current := host.MediaClient(m.client)
 	switch {
-	case readable && current != w.wrapped: // SetMediaHTTPClient
+	case current != nil && current != w.wrapped: // SetMediaHTTPClient
 		return current
 	case isOurs(w.wrapped):
 		return client
@@ -122,50 +163,12 @@ func (m *mediaWrap) remove() {
 	defer m.mu.Unlock()
 	m.off = true
 	w := m.current.Load()
-	if restored := m.updated(w, w.original); restored != nil {
-		if current, readable := mediaClient(m.client); !readable || current != restored {
-			m.client.SetMediaHTTPClient(restored)
-		}
+	if restored := m.updated(w, w.original); restored != nil && restored != host.MediaClient(m.client) {
+		m.client.SetMediaHTTPClient(restored)
 	}
 }
 
 func isOurs(client *http.Client) bool {
 	_, ours := client.Transport.(*transport)
 	return ours
-}
-
-// A sighting is how the client's media client looked: the pointer to it, and the two words of
-// our copy's transport.
-type sighting [3]uintptr
-
-// A lookout is where these words are. The bot may be writing them, and nothing guards them: they
-// are only compared, and never followed, and whoever acts on a change does so when the bot calls,
-// or when it has stayed the same for two looks.
-type lookout struct {
-	pointer   *[1]uintptr // nil if whatsmeow hides it
-	transport *[2]uintptr
-}
-
-func lookoutOf(client *whatsmeow.Client, wrapped *http.Client) (l lookout) {
-	if field := privateField[*http.Client](client, "mediaHTTP"); field != nil {
-		l.pointer = wordsOf[[1]uintptr](field)
-	}
-	l.transport = wordsOf[[2]uintptr](&wrapped.Transport)
-	return l
-}
-
-// wordsOf returns the words of what p points to, which must be as large as W.
-func wordsOf[W, T any](p *T) *W {
-	return reflect.NewAt(reflect.TypeFor[W](), reflect.ValueOf(p).UnsafePointer()).Interface().(*W)
-}
-
-// look is not for the race detector, which does not know that nobody follows the words.
-//
-//go:norace
-func (l lookout) look() (s sighting) {
-	if l.pointer != nil {
-		s[0] = l.pointer[0]
-	}
-	s[1], s[2] = l.transport[0], l.transport[1]
-	return s
 }

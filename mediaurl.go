@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"go.mau.fi/whatsmeow"
 )
 
 // A directPath is a direct path cut at the question mark, as it can be taken from a
@@ -30,8 +32,51 @@ func directPathOf(path string) directPath {
 	return directPath{path, query}
 }
 
-// A location is a direct path and the file that should be there. Who sends a message chooses its
-// path, but has no other file with the same hash.
+// pathIn returns the direct path that media says, or that of its URL where it says none. It is ""
+// if neither can be used.
+func pathIn(media whatsmeow.DownloadableMessage) string {
+	path := media.GetDirectPath()
+	if path == "" || path == standInPath {
+		path = pathInURL(media)
+	}
+	if checkDirectPath(path) != nil {
+		return ""
+	}
+	return path
+}
+
+// pathInURL returns the direct path in the URL that media can have besides, or "". Some bots keep
+// nothing but the URL.
+func pathInURL(media whatsmeow.DownloadableMessage) string {
+	if has, ok := media.(interface{ GetURL() string }); ok {
+		return pathOf(has.GetURL())
+	}
+	return ""
+}
+
+// pathOf returns the direct path of what a bot has kept: that path, or a URL of which host and
+// scheme are left out, as is what whatsmeow appends to a path. It is "" for anything else.
+func pathOf(kept string) string {
+	if u, err := url.Parse(kept); err == nil && u.Host != "" {
+		kept = u.EscapedPath()
+		if query, _, _ := strings.Cut(u.RawQuery, "&hash="); query != "" {
+			kept += "?" + query
+		}
+	}
+	if checkDirectPath(kept) != nil {
+		return ""
+	}
+	return kept
+}
+
+// standInPath is the direct path of media that has none: whatsmeow makes no request without. Our
+// transport knows it, and answers the request itself.
+const standInPath = "/reupload/no-path-yet?ask-the-phone"
+
+var standIn = directPathOf(standInPath)
+
+// A location is a direct path and the file that should be there. The sender of a message chooses
+// its path, but has no other file with the same hash.
 type location struct {
 	path directPath
 	hash string // of the encrypted file, as the URL has it
@@ -51,10 +96,11 @@ type download struct {
 	path   directPath
 	hash   string // base64; empty for media that is not encrypted
 	suffix string // what follows the direct path, without its ampersand
+	isPart bool   // of the account's history
 }
 
-// parseDownload reports whether a request downloads media of a message. Uploads, history-sync
-// blobs, app state and link previews are not for us. It allocates nothing: it is all that a
+// parseDownload reports whether a request downloads media of a message, or a part of the history.
+// Uploads, app state and link previews are not for us. It allocates nothing: it is all that a
 // healthy download costs.
 func parseDownload(req *http.Request) (d download, ok bool) {
 	if req.Method != http.MethodGet {
@@ -75,8 +121,10 @@ func parseDownload(req *http.Request) (d download, ok bool) {
 	d.hash = hash
 	mmsType, _, _ := strings.Cut(rest, "&")
 	switch mmsType {
-	case "md-msg-hist", "md-app-state", "thumbnail-link": // see canReupload
+	case "md-app-state", "thumbnail-link": // see canReupload
 		return download{}, false
+	case "md-msg-hist":
+		d.isPart = true
 	}
 	return d, true
 }
@@ -123,6 +171,7 @@ func (d download) requestAt(req *http.Request, path string) (*http.Request, erro
 	}
 	replay := req.Clone(req.Context())
 	replay.URL = u
+	replay.Header.Del("Cookie") // the HTTP client that repeats it has the cookies, and adds them
 	return replay, nil
 }
 

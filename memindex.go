@@ -1,10 +1,10 @@
 package reupload
 
 import (
-	"cmp"
 	"context"
 	"hash/maphash"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -14,35 +14,34 @@ import (
 )
 
 // DefaultMemoryCapacity is how many files the index of a plugin remembers when Options.Index is
-// nil: some 18 MB of them.
+// nil: some 40 MB of them.
 const DefaultMemoryCapacity = 100_000
 
-const (
-	// entriesPerFile bounds how many messages are remembered for one file. A popular sticker comes
-	// in thousands, and the phone is asked for a few at the most.
-	entriesPerFile = 16
-	// entriesPerID bounds how many files are remembered under one message id, which any number of
-	// senders can choose.
-	entriesPerID = 256
-)
-
-// MemoryIndex is an [Index] that forgets with the process. When it is full, what was remembered
-// first is forgotten first.
+// MemoryIndex is an [Index] that forgets with the process. When it is full, it forgets an old file
+// of a chat that has many for each new one, so that no chat can empty it: of eight files taken at
+// random, the oldest of the chat that has most of them.
 type MemoryIndex struct {
-	mu    sync.RWMutex
-	seed  maphash.Seed // that nobody knows, since who sends a message chooses its id and bits of its file's hash
-	limit int
+	mu      sync.RWMutex
+	limit   int
+	*tables // nil while the index is empty
+}
 
-	// Records lie in a ring of slots, cut into chunks so that growing it copies nothing. Slot
-	// numbers start at 1. Two maps lead from a hash to the first of the slots that share it, each
-	// of which names the next; 0 ends the chain.
+// tables are what is in a [MemoryIndex].
+type tables struct {
+	seed maphash.Seed // a secret, since the sender of a message chooses its id and bits of its file's hash
+
+	// Records lie in slots, cut into chunks so that growing copies nothing. Slot numbers start at
+	// 1. Two maps lead from a hash to the first of the slots that share it, each of which names the
+	// next; 0 ends the chain.
 	chunks  [][]record
-	next    uint32 // the slot that is written next
-	count   int
+	next    uint32   // the first slot that was never used
+	free    []uint32 // slots that are free again
+	born    uint32   // counts the records that were ever added
 	files   map[uint32]uint32
 	ids     map[uint32]uint32
 	renewed map[uint32]renewal // by slot: few entries ever have one
-	jids    jidTable
+	origins numbering[origin]  // whose uses say how many records an origin has
+	jids    numbering[types.JID]
 }
 
 var _ Index = (*MemoryIndex)(nil)
@@ -53,19 +52,35 @@ const (
 	putAtOnce = 256
 )
 
-// unknownTime is the time of a message of which it is not known.
-var unknownTime = time.Time{}.Unix()
+// An origin is a chat of an account, by their numbers.
+type origin struct{ account, chat uint32 }
 
-// A record is an Entry but for what few entries have.
+// A record is an Entry without what few entries have.
 type record struct {
-	id                         string
-	seconds                    int64 // unix, or unknownTime
-	mediaKey                   [mediaKeySize]byte
-	file                       [fileHashSize]byte
-	account, chat, participant uint32 // in the table of JIDs
-	nextID, nextFile           uint32
-	used, fromMe, hasFile      bool
+	text             string // the message id, and then the path that the message came with
+	seconds          int64  // unix, or unknownTime
+	mediaKey         [mediaKeySize]byte
+	file             [fileHashSize]byte
+	origin           uint32 // in the table of origins
+	participant      uint32 // in the table of JIDs
+	nextID, nextFile uint32
+	born             uint32
+	idSize           uint8
+	fromMe, hasFile  bool
+	isStatus         bool
 }
+
+// textOf returns the text of a record in memory of its own: the entry's can be parts of something
+// large.
+func textOf(e *Entry) string {
+	if e.CameWith == "" || len(e.CameWith) > longestCameWith {
+		return strings.Clone(e.MessageID)
+	}
+	return e.MessageID + e.CameWith
+}
+
+func (r *record) id() string       { return r.text[:r.idSize] }
+func (r *record) cameWith() string { return r.text[r.idSize:] }
 
 // A renewal is what the phone has made of an entry.
 type renewal struct {
@@ -73,21 +88,27 @@ type renewal struct {
 	asked Asked
 }
 
-// NewMemoryIndex returns an empty index for up to capacity files. One takes about 180 bytes; 1,100
-// at the most, if somebody sends message ids and JIDs that are as long as they can be and all
-// different. The capacity defaults to DefaultMemoryCapacity.
+// NewMemoryIndex returns an empty index for up to capacity files. One takes about 380 bytes, of
+// which some 200 are the path that it came with, so that a full one of 100,000 files takes 38 MB.
+// Senders who make their message ids, JIDs and paths as long as they can be and all different get
+// it up to 1,700 bytes each: longer paths than 512 bytes are not kept. The capacity defaults to
+// DefaultMemoryCapacity.
 func NewMemoryIndex(capacity int) *MemoryIndex {
 	if capacity <= 0 {
 		capacity = DefaultMemoryCapacity
 	}
-	return &MemoryIndex{
+	return &MemoryIndex{limit: capacity}
+}
+
+func newTables() *tables {
+	return &tables{
 		seed:    maphash.MakeSeed(),
-		limit:   capacity,
 		next:    1,
 		files:   make(map[uint32]uint32),
 		ids:     make(map[uint32]uint32),
 		renewed: make(map[uint32]renewal),
-		jids:    jidTable{numbers: make(map[types.JID]uint32)},
+		origins: newNumbering[origin](nil),
+		jids:    newNumbering(ownJID),
 	}
 }
 
@@ -95,10 +116,14 @@ func NewMemoryIndex(capacity int) *MemoryIndex {
 func (x *MemoryIndex) Len() int {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return x.count
+	if x.tables == nil {
+		return 0
+	}
+	return int(x.next) - 1 - len(x.free)
 }
 
-// Put implements [Index]. Its error is the context's.
+// Put implements [Index]. Its error is the context's. It leaves entries out whose message id is
+// longer than it can be.
 func (x *MemoryIndex) Put(ctx context.Context, account types.JID, entries []Entry) error {
 	for some := range slices.Chunk(entries, putAtOnce) {
 		if err := ctx.Err(); err != nil {
@@ -112,6 +137,9 @@ func (x *MemoryIndex) Put(ctx context.Context, account types.JID, entries []Entr
 func (x *MemoryIndex) putSome(account types.JID, entries []Entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if x.tables == nil {
+		x.tables = newTables()
+	}
 	owner := x.jids.use(account) // so that it stays while its entries come
 	defer x.jids.drop(owner)
 	for i := range entries {
@@ -120,32 +148,44 @@ func (x *MemoryIndex) putSome(account types.JID, entries []Entry) {
 }
 
 func (x *MemoryIndex) put(owner uint32, e *Entry) {
-	slot, full := x.find(owner, e)
+	if len(e.MessageID) > maxMessageID {
+		return
+	}
+	hash := x.hashID(owner, e.MessageID)
+	first := x.ids[hash]
+	slot := x.find(first, owner, e)
 	if slot == 0 {
-		if full != 0 {
-			if age(e.Timestamp.Unix()) >= age(x.at(full).seconds) {
-				return
-			}
-			x.remove(full)
-		}
-		if slot = x.add(owner, e); slot == 0 {
+		if slot = x.add(first, hash, owner, e); slot == 0 {
 			return
 		}
 	}
-	if r := x.at(slot); r.seconds == unknownTime {
-		r.seconds = e.Timestamp.Unix()
+	r := x.at(slot)
+	if r.seconds == unknownTime {
+		r.seconds, r.isStatus = e.Timestamp.Unix(), e.IsStatus
+	}
+	if r.cameWith() == "" && e.CameWith != "" {
+		r.text = textOf(e)
+	}
+	newPath, newAsked := e.DirectPath != "", !e.Asked.At.IsZero()
+	if !newPath && !newAsked {
+		return
 	}
 	renewed := x.renewed[slot]
-	asked := e.Asked.At.Unix()
-	newPath, newAsked := e.DirectPath != "", asked != unknownTime && asked >= renewed.asked.At.Unix()
 	if newPath {
 		renewed.path = strings.Clone(e.DirectPath)
 	}
 	if newAsked {
-		renewed.asked = Asked{time.Unix(asked, 0), e.Asked.Outcome, e.Asked.Vain}
+		renewed.asked.replace(e.Asked)
 	}
-	if newPath || newAsked {
-		x.renewed[slot] = renewed
+	x.renewed[slot] = renewed
+}
+
+// replace takes a newer Asked over, in whole seconds. One of a wrong clock counts as none.
+func (a *Asked) replace(with Asked) {
+	with.At = time.Unix(with.At.Unix(), 0)
+	limit := time.Now().Add(maxSkew)
+	if !with.At.After(limit) && (a.At.After(limit) || !with.At.Before(a.At)) {
+		*a = with
 	}
 }
 
@@ -153,13 +193,13 @@ func (x *MemoryIndex) put(owner uint32, e *Entry) {
 func (x *MemoryIndex) ByFile(_ context.Context, account types.JID, fileEncSHA256 []byte) ([]Entry, error) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	owner, known := x.jids.numbers[account]
+	owner, known := x.ownerOf(account)
 	if !known || len(fileEncSHA256) != fileHashSize {
 		return nil, nil
 	}
 	var found []Entry
 	for slot := x.files[x.hashFile(owner, fileEncSHA256)]; slot != 0; slot = x.at(slot).nextFile {
-		if r := x.at(slot); r.account == owner && r.isFile(fileEncSHA256) {
+		if r := x.at(slot); r.isFile(fileEncSHA256) && x.account(r) == owner {
 			found = append(found, x.entry(slot))
 		}
 	}
@@ -170,17 +210,26 @@ func (x *MemoryIndex) ByFile(_ context.Context, account types.JID, fileEncSHA256
 func (x *MemoryIndex) ByMessage(_ context.Context, account types.JID, id types.MessageID) ([]Entry, error) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	owner, known := x.jids.numbers[account]
+	owner, known := x.ownerOf(account)
 	if !known {
 		return nil, nil
 	}
 	var found []Entry
 	for slot := x.ids[x.hashID(owner, id)]; slot != 0; slot = x.at(slot).nextID {
-		if r := x.at(slot); r.account == owner && r.id == id {
+		if r := x.at(slot); r.id() == id && x.account(r) == owner {
 			found = append(found, x.entry(slot))
 		}
 	}
 	return newestFirst(found), nil
+}
+
+// ownerOf returns the number of an account that has entries.
+func (x *MemoryIndex) ownerOf(account types.JID) (owner uint32, known bool) {
+	if x.tables == nil {
+		return 0, false
+	}
+	owner, known = x.jids.numbers[account]
+	return owner, known
 }
 
 func newestFirst(entries []Entry) []Entry {
@@ -206,12 +255,14 @@ func (x *MemoryIndex) entry(slot uint32) Entry {
 	secrets = append(append(secrets, r.mediaKey[:]...), r.file[:]...)
 	e := Entry{
 		Request: Request{
-			MessageID:   r.id,
-			Chat:        x.jids.jids[r.chat],
+			MessageID:   r.id(),
+			Chat:        x.jids.values[x.origins.values[r.origin].chat],
 			MediaKey:    secrets[:mediaKeySize:mediaKeySize],
 			IsFromMe:    r.fromMe,
-			Participant: x.jids.jids[r.participant],
+			Participant: x.jids.values[r.participant],
 		},
+		CameWith:   r.cameWith(),
+		IsStatus:   r.isStatus,
 		DirectPath: renewed.path,
 		Asked:      renewed.asked,
 	}
@@ -224,125 +275,260 @@ func (x *MemoryIndex) entry(slot uint32) Entry {
 	return e
 }
 
-// find returns the slot of an entry. If it is not there, and there are as many entries of its id as
-// there may be, full is the slot of the one of them that goes first: one without a time or else the
-// newest, since a stranger can send an id that was there before, but not before it was.
-func (x *MemoryIndex) find(owner uint32, e *Entry) (slot, full uint32) {
-	sharing := 0
-	for slot = x.ids[x.hashID(owner, e.MessageID)]; slot != 0; slot = x.at(slot).nextID {
+func (x *MemoryIndex) account(r *record) uint32 { return x.origins.values[r.origin].account }
+
+func (x *MemoryIndex) chat(r *record) types.JID {
+	return x.jids.values[x.origins.values[r.origin].chat]
+}
+
+// find returns the slot of an entry in the chain of its message id, or 0.
+func (x *MemoryIndex) find(first, owner uint32, e *Entry) uint32 {
+	for slot := first; slot != 0; slot = x.at(slot).nextID {
 		r := x.at(slot)
-		if r.account != owner || r.id != e.MessageID {
-			continue
-		}
-		if string(r.mediaKey[:]) == string(e.MediaKey) && r.hasFile == hasFile(e) && (!r.hasFile || r.isFile(e.FileEncSHA256)) &&
-			x.jids.jids[r.chat] == e.Chat && x.jids.jids[r.participant] == e.Participant && r.fromMe == e.IsFromMe {
-			return slot, 0
-		}
-		if sharing++; full == 0 || age(r.seconds) > age(x.at(full).seconds) {
-			full = slot
+		if r.id() == e.MessageID && string(r.mediaKey[:]) == string(e.MediaKey) &&
+			r.hasFile == hasFile(e) && (!r.hasFile || r.isFile(e.FileEncSHA256)) && r.fromMe == e.IsFromMe &&
+			x.account(r) == owner && x.chat(r) == e.Chat && x.jids.values[r.participant] == e.Participant {
+			return slot
 		}
 	}
-	if sharing < entriesPerID {
-		full = 0
-	}
-	return 0, full
+	return 0
 }
 
-// age is for comparing times where one that is not known counts as later than all others.
-func age(seconds int64) int64 {
-	if seconds == unknownTime {
-		return math.MaxInt64
-	}
-	return seconds
-}
+// newcomer stands for the slot of the entry that is to be added.
+const newcomer = 0
 
-// add puts an entry into a slot of its own, or returns 0 if it is none of those that stay of its
-// file.
-func (x *MemoryIndex) add(owner uint32, e *Entry) uint32 {
-	slot, full := x.placeOfFile(owner, e)
-	if !full {
-		slot = x.nextSlot()
-	}
-	if slot == 0 {
+// add puts an entry into a slot of its own, or returns 0 if it is not one of those that stay of its
+// message id, whose hash and chain it is given, and of its file.
+func (x *MemoryIndex) add(sameID, hash, owner uint32, e *Entry) uint32 {
+	ofID, fullID := x.leavesID(sameID, owner, e)
+	if fullID && ofID == newcomer {
 		return 0
 	}
-	x.remove(slot)
+	var hashOfFile, sameFile uint32
+	if hasFile(e) {
+		hashOfFile = x.hashFile(owner, e.FileEncSHA256)
+		sameFile = x.files[hashOfFile]
+	}
+	ofFile, fullFile := x.leavesFile(sameFile, owner, e, ofID)
+	if fullFile && ofFile == newcomer {
+		return 0
+	}
+	if fullID {
+		x.remove(ofID)
+	}
+	if fullFile {
+		x.remove(ofFile)
+	}
+	slot := x.freeSlot()
 	r := x.at(slot)
-	x.jids.uses[owner]++
+	x.born++
 	*r = record{
-		id: strings.Clone(e.MessageID), seconds: e.Timestamp.Unix(),
-		account: owner, chat: x.jids.use(e.Chat), participant: x.jids.use(e.Participant),
-		used: true, fromMe: e.IsFromMe, hasFile: hasFile(e),
+		text:    textOf(e),
+		seconds: e.Timestamp.Unix(),
+		origin:  x.useSource(owner, e.Chat), participant: x.jids.use(e.Participant),
+		born: x.born, idSize: uint8(len(e.MessageID)),
+		fromMe: e.IsFromMe, hasFile: hasFile(e), isStatus: e.IsStatus,
 	}
 	copy(r.mediaKey[:], e.MediaKey)
 	copy(r.file[:], e.FileEncSHA256)
-	hash := x.hashID(owner, r.id)
 	r.nextID, x.ids[hash] = x.ids[hash], slot
 	if r.hasFile {
-		hash = x.hashFile(owner, r.file[:])
-		r.nextFile, x.files[hash] = x.files[hash], slot
+		r.nextFile, x.files[hashOfFile] = x.files[hashOfFile], slot
 	}
-	x.count++
 	return slot
 }
 
-func (x *MemoryIndex) nextSlot() uint32 {
-	slot := x.next
-	if x.next++; int(x.next) > x.limit {
-		x.next = 1
+// freeSlot returns a slot that is free, if need be because its record has just been forgotten.
+func (x *MemoryIndex) freeSlot() (slot uint32) {
+	if len(x.free) == 0 && int(x.next) > x.limit {
+		x.remove(x.victim())
 	}
+	if last := len(x.free) - 1; last >= 0 {
+		slot, x.free = x.free[last], x.free[:last]
+		return slot
+	}
+	slot = x.next
+	x.next++
 	if chunk := int(slot-1) / chunkSize; chunk == len(x.chunks) {
 		x.chunks = append(x.chunks, make([]record, min(chunkSize, x.limit-chunk*chunkSize)))
 	}
 	return slot
 }
 
-// placeOfFile reports whether there are as many entries of a file as there may be, and returns the
-// slot of the one that has to go for another one, or 0 if that is the new one itself. It is the
-// oldest but one: the oldest that has a time stays, since it may well be the original. That a file
-// comes over and over pushes nothing else out.
-func (x *MemoryIndex) placeOfFile(owner uint32, e *Entry) (slot uint32, full bool) {
-	if !hasFile(e) {
-		return 0, false
+// victim returns the slot that is forgotten when all are used: of some taken at random, the oldest
+// of the origin that has most. Sources of which one has less than twice as many as the other count
+// as equal, so that among many chats that are alike the oldest goes.
+func (x *MemoryIndex) victim() (victim uint32) {
+	var slots [8]uint32
+	most := uint32(0)
+	for i := range slots {
+		slots[i] = 1 + rand.Uint32N(uint32(x.limit))
+		most = max(most, x.origins.uses[x.at(slots[i]).origin])
 	}
-	type aged struct {
-		slot    uint32
-		seconds int64
-	}
-	all := make([]aged, 0, entriesPerFile+1)
-	for slot := x.files[x.hashFile(owner, e.FileEncSHA256)]; slot != 0; slot = x.at(slot).nextFile {
-		if r := x.at(slot); r.account == owner && r.isFile(e.FileEncSHA256) {
-			all = append(all, aged{slot, r.seconds})
+	for _, slot := range slots {
+		r := x.at(slot)
+		if x.origins.uses[r.origin] <= most/2 {
+			continue
+		}
+		if victim == 0 || int32(r.born-x.at(victim).born) < 0 { // the count may have run over
+			victim = slot
 		}
 	}
-	if len(all) < entriesPerFile {
-		return 0, false
-	}
-	slices.Reverse(all) // what came first, of those of the same second, counts as the older
-	all = append(all, aged{0, e.Timestamp.Unix()})
-	slices.SortStableFunc(all, func(a, b aged) int { return cmp.Compare(a.seconds, b.seconds) })
-	if all[0].seconds == unknownTime {
-		return all[0].slot, true
-	}
-	return all[1].slot, true
+	return victim
 }
 
-// remove unlinks a slot from both chains and frees it. It leaves a slot alone that is free.
+// leavesID reports whether there are as many entries of a message id, or of its sender, as there
+// may be, and returns the slot of the one that has to go for another one, or newcomer.
+func (x *MemoryIndex) leavesID(first, owner uint32, e *Entry) (slot uint32, full bool) {
+	if first == 0 {
+		return 0, false
+	}
+	sender := x.senderOf(e)
+	sharing, ofSender := 0, 0
+	for slot := first; slot != 0; slot = x.at(slot).nextID {
+		if r := x.at(slot); r.id() == e.MessageID && x.account(r) == owner {
+			sharing++
+			if x.sender(r) == sender {
+				ofSender++
+			}
+		}
+	}
+	if ofSender < entriesPerSender && sharing < idCrowd.places() {
+		return 0, false
+	}
+	g := gather(sharing + 1)
+	for slot := first; slot != 0; slot = x.at(slot).nextID {
+		if r := x.at(slot); r.id() == e.MessageID && x.account(r) == owner && (ofSender < entriesPerSender || x.sender(r) == sender) {
+			g.add(slot, member{x.sender(r), r.seconds})
+		}
+	}
+	g.complete(member{sender, e.Timestamp.Unix()})
+	if ofSender >= entriesPerSender {
+		return g.slots[leavesOfSender(g.members)], true
+	}
+	return g.slots[idCrowd.leaves(g.members)], true
+}
+
+// leavesFile reports whether there are as many entries of a file as there may be, without the one
+// in a slot that is going already, and returns the slot of the one that has to go for another one,
+// or newcomer. That a file comes over and over pushes no other file out.
+func (x *MemoryIndex) leavesFile(first, owner uint32, e *Entry, going uint32) (slot uint32, full bool) {
+	sharing := 0
+	for slot := first; slot != 0; slot = x.at(slot).nextFile {
+		if r := x.at(slot); slot != going && r.isFile(e.FileEncSHA256) && x.account(r) == owner {
+			sharing++
+		}
+	}
+	if sharing < fileCrowd.places() {
+		return 0, false
+	}
+	g := gather(sharing + 1)
+	for slot := first; slot != 0; slot = x.at(slot).nextFile {
+		if r := x.at(slot); slot != going && r.isFile(e.FileEncSHA256) && x.account(r) == owner {
+			g.add(slot, member{uint64(r.origin), r.seconds})
+		}
+	}
+	g.complete(member{x.sourceOf(owner, e.Chat), e.Timestamp.Unix()})
+	return g.slots[fileCrowd.leaves(g.members)], true
+}
+
+// gathered are the members of a crowd, and the slots that they are in.
+type gathered struct {
+	members []member
+	slots   []uint32
+}
+
+func gather(most int) gathered {
+	return gathered{make([]member, 0, most), make([]uint32, 0, most)}
+}
+
+func (g *gathered) add(slot uint32, m member) {
+	g.members, g.slots = append(g.members, m), append(g.slots, slot)
+}
+
+// complete adds the newcomer, and brings all into the order in which they came: chains have the
+// last one first.
+func (g *gathered) complete(m member) {
+	slices.Reverse(g.members)
+	slices.Reverse(g.slots)
+	g.add(newcomer, m)
+}
+
+// unknownSource is the origin of a newcomer whose origin has no number: no other entry has it.
+const unknownSource = math.MaxUint32 + 1
+
+func (x *MemoryIndex) sourceOf(owner uint32, chat types.JID) uint64 {
+	if n, known := x.jids.numbers[chat]; known {
+		if n, known = x.origins.numbers[origin{owner, n}]; known {
+			return uint64(n)
+		}
+	}
+	return unknownSource
+}
+
+// ownSender stands for the account in the place of a sender's number.
+const ownSender = math.MaxUint32 + 2
+
+// sender returns the sender of a record: the number of a JID.
+func (x *MemoryIndex) sender(r *record) uint64 {
+	switch {
+	case r.fromMe:
+		return ownSender
+	case x.jids.values[r.participant] != types.EmptyJID:
+		return uint64(r.participant)
+	}
+	return uint64(x.origins.values[r.origin].chat)
+}
+
+func (x *MemoryIndex) senderOf(e *Entry) uint64 {
+	sender := senderOf(e)
+	if sender == types.EmptyJID {
+		return ownSender
+	}
+	if n, known := x.jids.numbers[sender]; known {
+		return uint64(n)
+	}
+	return unknownSource
+}
+
+// ownJID returns a JID whose text is not part of something large.
+func ownJID(jid types.JID) types.JID {
+	jid.User, jid.Server = strings.Clone(jid.User), strings.Clone(jid.Server)
+	return jid
+}
+
+// useSource returns the number of an origin for one more record. An origin uses its account and
+// chat once.
+func (x *MemoryIndex) useSource(owner uint32, chat types.JID) uint32 {
+	number := x.jids.use(chat)
+	n := x.origins.use(origin{owner, number})
+	if x.origins.uses[n] > 1 {
+		x.jids.drop(number)
+	} else {
+		x.jids.uses[owner]++
+	}
+	return n
+}
+
+func (x *MemoryIndex) dropSource(n uint32) {
+	if s := x.origins.values[n]; x.origins.drop(n) {
+		x.jids.drop(s.account)
+		x.jids.drop(s.chat)
+	}
+}
+
+// remove unlinks a slot from both chains and frees it.
 func (x *MemoryIndex) remove(slot uint32) {
 	r := x.at(slot)
-	if !r.used {
-		return
-	}
-	x.unlink(x.ids, x.hashID(r.account, r.id), slot, func(r *record) *uint32 { return &r.nextID })
+	x.unlink(x.ids, x.hashID(x.account(r), r.id()), slot, func(r *record) *uint32 { return &r.nextID })
 	if r.hasFile {
-		x.unlink(x.files, x.hashFile(r.account, r.file[:]), slot, func(r *record) *uint32 { return &r.nextFile })
+		x.unlink(x.files, x.hashFile(x.account(r), r.file[:]), slot, func(r *record) *uint32 { return &r.nextFile })
 	}
 	delete(x.renewed, slot)
-	x.jids.drop(r.account)
-	x.jids.drop(r.chat)
+	x.dropSource(r.origin)
 	x.jids.drop(r.participant)
 	*r = record{}
-	x.count--
+	x.free = append(x.free, slot)
 }
 
 // unlink takes a slot out of the chain that starts at heads[hash].
@@ -372,7 +558,3 @@ func (x *MemoryIndex) hashID(account uint32, id string) uint32 {
 func (x *MemoryIndex) hashFile(account uint32, fileEncSHA256 []byte) uint32 {
 	return uint32(maphash.Bytes(x.seed, fileEncSHA256)) ^ account*hashSpread
 }
-
-// hashSpread is an odd number, so that no two accounts have the same multiple of it, and neighbours
-// differ in many bits.
-const hashSpread = 0x9E3779B1

@@ -1,7 +1,6 @@
 package reupload_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"go.mau.fi/whatsmeow/types"
 
@@ -45,7 +43,8 @@ func TestPopularFilePushesNothingOut(t *testing.T) {
 	file := testEntry(0).FileEncSHA256
 	memPut(t, index, alike(10_000, func(e *reupload.Entry) { e.FileEncSHA256 = file })...)
 	found, err := index.ByFile(t.Context(), memAccount, file)
-	if err != nil || len(found) != 16 || found[15].MessageID != testEntry(0).MessageID || found[0].MessageID != testEntry(9999).MessageID {
+	hasOriginal := slices.ContainsFunc(found, func(e reupload.Entry) bool { return e.MessageID == testEntry(0).MessageID })
+	if err != nil || len(found) != 16 || !hasOriginal || found[0].MessageID != testEntry(9999).MessageID {
 		t.Errorf("%d entries of the file, %v", len(found), err)
 	}
 	if found, err = index.ByFile(t.Context(), memAccount, other.FileEncSHA256); err != nil || len(found) != 1 {
@@ -71,38 +70,6 @@ func TestOriginalOfTheSameSecondStays(t *testing.T) {
 }
 
 func sameMessage(e *reupload.Entry) { e.MessageID = "3EB0" }
-
-// That there are many makes each of them slow, up to a limit.
-func TestManyFilesOfOneMessage(t *testing.T) {
-	t.Parallel()
-	const count, limit = 10_000, 25
-	best := func(common func(*reupload.Entry)) (took time.Duration) { // the machine is not ours alone
-		entries := alike(count, common)
-		for range 3 {
-			index := reupload.NewMemoryIndex(0)
-			start := time.Now()
-			memPut(t, index, entries...)
-			if lasted := time.Since(start); took == 0 || lasted < took {
-				took = lasted
-			}
-		}
-		return took
-	}
-	different, same := best(func(*reupload.Entry) {}), best(sameMessage)
-	t.Logf("%d files of one message take %v, of as many messages %v", count, same, different)
-	if same > limit*different {
-		t.Errorf("%d files of one message take %v, of as many messages %v", count, same, different)
-	}
-	index := reupload.NewMemoryIndex(0)
-	entries := alike(1000, sameMessage)
-	memPut(t, index, entries[500:]...)
-	slices.Reverse(entries)
-	memPut(t, index, entries...)
-	found, err := index.ByMessage(t.Context(), memAccount, "3EB0")
-	if err != nil || len(found) != 256 || index.Len() != 256 || !bytes.Equal(found[255].MediaKey, testEntry(0).MediaKey) {
-		t.Errorf("%d entries are left, %v", len(found), err)
-	}
-}
 
 func TestLargeBatchLetsOthersRead(t *testing.T) {
 	t.Parallel()
@@ -151,28 +118,85 @@ func TestContextEndsABatch(t *testing.T) {
 	}
 }
 
-// Ids and JIDs that are as long as they can be, and no two alike, are forgotten like others.
-func TestLongNamesAreForgotten(t *testing.T) {
-	const capacity, limit = 5000, 1100
-	heap := func() uint64 {
-		var stats runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&stats)
-		return stats.HeapAlloc
-	}
-	before := heap()
-	index := reupload.NewMemoryIndex(capacity)
-	for i := range 5 * capacity {
+func TestLongestPathIsKept(t *testing.T) {
+	t.Parallel()
+	index := reupload.NewMemoryIndex(0)
+	for i, size := range []int{0, 1, 511, 512, 513, 2048} {
 		e := testEntry(i)
-		e.MessageID = fmt.Sprintf("%0128d", i)
-		e.Chat = types.NewJID(fmt.Sprintf("1%0122d", i), types.GroupServer)
-		e.Participant = types.NewJID(fmt.Sprintf("2%0112d", i), types.DefaultUserServer)
+		e.CameWith = strings.Repeat("/", size)
 		memPut(t, index, e)
+		want := e.CameWith
+		if size > 512 {
+			want = ""
+		}
+		if found, _ := index.ByMessage(t.Context(), memAccount, e.MessageID); len(found) != 1 || found[0].CameWith != want || found[0].MessageID != e.MessageID {
+			t.Errorf("of a path of %d bytes it returns %v", size, found)
+		}
+		// One that comes later is kept as well, up to the same size.
+		e = testEntry(100 + i)
+		path := e.CameWith
+		e.CameWith = ""
+		memPut(t, index, e)
+		e.CameWith = path + strings.Repeat("/", max(0, size-len(path)))
+		memPut(t, index, e)
+		if found, _ := index.ByMessage(t.Context(), memAccount, e.MessageID); len(found) != 1 || len(found[0].CameWith) > 512 ||
+			len(e.CameWith) <= 512 && found[0].CameWith != e.CameWith {
+			t.Errorf("of a path of %d bytes that comes later it returns %v", len(e.CameWith), found)
+		}
 	}
-	perFile := float64(heap()-before) / capacity
-	t.Logf("%.0f bytes per file", perFile)
-	if index.Len() != capacity || perFile > limit {
-		t.Errorf("%d files of %.0f bytes each", index.Len(), perFile)
+}
+
+// An id that is longer than WhatsApp has them does not become another one.
+func TestTooLongIDIsLeftOut(t *testing.T) {
+	t.Parallel()
+	index := reupload.NewMemoryIndex(0)
+	e := testEntry(1)
+	e.MessageID = strings.Repeat("x", 256+8)
+	memPut(t, index, e)
+	if found, _ := index.ByFile(t.Context(), memAccount, e.FileEncSHA256); len(found) != 0 {
+		t.Errorf("it returns %v", found)
+	}
+}
+
+// flood puts in so many files of one chat, as messages of 64 cards do.
+func flood(t testing.TB, index *reupload.MemoryIndex, count int) {
+	t.Helper()
+	entries := make([]reupload.Entry, count)
+	for i := range entries {
+		entries[i] = testEntry(10_000_000 + i)
+		entries[i].Chat = types.NewJID("15557777", types.DefaultUserServer)
+		entries[i].Participant = types.EmptyJID
+	}
+	memPut(t, index, entries...)
+}
+
+func countLeft(index *reupload.MemoryIndex, count int) (left int) {
+	for i := range count {
+		if found, _ := index.ByFile(context.Background(), memAccount, testEntry(i).FileEncSHA256); len(found) > 0 {
+			left++
+		}
+	}
+	return left
+}
+
+// The flood of one account's chat costs another account nothing that it did not have too much of.
+func TestFloodOfAnotherAccount(t *testing.T) {
+	t.Parallel()
+	const capacity = 2000
+	index := reupload.NewMemoryIndex(capacity)
+	for i := range 1000 {
+		memPut(t, index, testEntry(i))
+	}
+	other := types.NewJID("15551111", types.DefaultUserServer)
+	for i := range 5 * capacity {
+		e := testEntry(i) // the same chats and files, but one source each
+		e.Chat = testEntry(0).Chat
+		if err := index.Put(t.Context(), other, []reupload.Entry{e}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left := countLeft(index, 1000); left < 900 {
+		t.Errorf("%d of 1000 files are left", left)
 	}
 }
 

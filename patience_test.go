@@ -1,191 +1,171 @@
-package reupload_test
+package reupload
 
 import (
-	"errors"
-	"net/http"
 	"testing"
 	"time"
-
-	"go.mau.fi/whatsmeow"
-	waBinary "go.mau.fi/whatsmeow/binary"
-	"go.mau.fi/whatsmeow/proto/waE2E"
-	"go.mau.fi/whatsmeow/types"
-
-	"github.com/whatsmeow-plugins/reupload"
-	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
-// Tests of what the phone is not asked twice for, and of what it is.
-
-// One message after the other may be the one that the phone cannot find, until it is clear that it
-// answers nothing at all.
-func TestSilentPhoneIsAskedForEachForwardOnce(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, &reupload.Options{Timeout: 300 * time.Millisecond})
-	media := r.box.Upload(content(), whatsmeow.MediaImage)
-	for range 4 {
-		r.receive(wabox.Incoming{}, &waE2E.Message{ImageMessage: media.Image()})
-	}
-	r.box.Expire(media)
-	r.phone.Phone(func(wabox.Request) []wabox.Answer { return []wabox.Answer{{None: true}} })
-	for range 8 {
-		if _, err := r.client.Download(r.ctx(), media.Image()); !errors.Is(reupload.Cause(err), reupload.ErrTimeout) {
-			t.Errorf("error %v, cause %v", err, reupload.Cause(err))
+// waits checks for which sources event handlers may wait, in that order.
+func (d *desk) waits(want bool, names string) {
+	d.Helper()
+	for _, name := range names {
+		if got := d.queue.mayWait(sourceNamed(string(name))); got != want {
+			d.Errorf("that a handler may wait for %c is %t", name, got)
 		}
-	}
-	if n := r.phone.RequestCount(); n < 3 || n > 4 { // an ack that came too late does not count as the phone's silence
-		t.Errorf("the phone was asked %d times", n)
 	}
 }
 
-func TestUselessNewPathIsAskedForOnce(t *testing.T) {
-	t.Parallel()
-	const dead = "/v/nothing.enc?ccb=11-4&oh=x&oe=7FFFFFFF"
-	for name, path := range map[string]func(*rig, picture) string{
-		"nothing there": func(*rig, picture) string { return dead },
-		"other bytes": func(r *rig, p picture) string {
-			path := r.box.Reupload(p.Media)
-			r.box.Corrupt(path)
-			return path
-		},
+func (d *desk) givesUp(names ...string) {
+	for _, name := range names {
+		t := d.tickets[name]
+		if t == nil {
+			t = ticketNamed(name)
+		}
+		d.queue.handlerGaveUp(t)
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// Three wait for nothing, and one more each minute, whatever comes from the phone in between.
+func TestHandlersPatience(t *testing.T) {
+	atDesk(t, 10, 0, func(d *desk) {
+		d.waits(true, "abcabcabc") // beginning to wait costs nothing
+		d.givesUp("La1", "Lb1")
+		d.waits(true, "ab")
+		d.queue.heard()
+		d.queue.answered(sourceNamed("x"))
+		d.givesUp("Lc1")
+		d.waits(false, "abcd")
+		d.queue.heard()
+		d.waits(false, "abcd")
+		d.enter("Ld1") // it is for handlers alone
+		d.calls("Ld1")
+		pass(vainPause - 1)
+		d.waits(false, "a")
+		pass(1)
+		d.waits(true, "a")
+		pass(vainPause / 2)
+		d.givesUp("La2")
+		pass(vainPause/2 - 1)
+		d.waits(false, "a")
+		pass(1) // the minute counts from the first
+		d.waits(true, "a")
+		pass(time.Hour)
+		d.givesUp("La3", "La4")
+		d.waits(true, "a")
+		d.givesUp("La5")
+		d.waits(false, "a") // no more than three are saved up
+		pass(vainPause - 1)
+		d.waits(false, "a") // and the minute counts from when the first was used
+		pass(1)
+		d.waits(true, "a")
+	})
+}
+
+// Each handler counts, also those that wait for the same request. A request that times out without
+// a handler does not count.
+func TestWhatCountsAsWaitingForNothing(t *testing.T) {
+	atDesk(t, 10, 0, func(d *desk) {
+		d.timesOut("La1")
+		d.timesOut("Lb1")
+		d.queue.heard()
+		d.enter("Lc1")
+		d.givesUp("Lc1", "Lc1")
+		d.waits(true, "d")
+		d.givesUp("Lc1")
+		d.waits(false, "d")
+	})
+}
+
+// Handlers wait for a source about which the phone has answered last, until one waits for nothing.
+func TestHandlersWaitForTrustedSources(t *testing.T) {
+	atDesk(t, 10, 0, func(d *desk) {
+		a, b := sourceNamed("a"), sourceNamed("b")
+		d.queue.answered(a)
+		toldA, toldB := d.queue.silence(a), d.queue.silence(b)
+		d.givesUp("Lx1", "Lx2")
+		d.queue.heard()
+		d.givesUp("Lx3")
+		d.waits(true, "aa")
+		d.waits(false, "b")
+		if isClosed(toldA) || !isClosed(toldB) || d.queue.silence(a) != toldA || d.queue.silence(b) != nil {
+			d.Error("the wrong ones are told to wait no longer")
+		}
+		d.givesUp("La1")
+		d.waits(false, "a")
+		if !isClosed(toldA) || d.queue.silence(a) != nil {
+			d.Error("those that wait for a source that is trusted no longer are not told")
+		}
+		d.queue.answered(a)
+		d.waits(true, "a")
+		toldA = d.queue.silence(a)
+		d.givesUp("Lx4", "Lx5")
+		d.waits(true, "a")
+		d.givesUp("Lx6") // three in a row, with nothing from the phone
+		d.waits(false, "a")
+		if !isClosed(toldA) {
+			d.Error("those that wait for a phone that may be off are not told")
+		}
+		d.queue.heard()
+		d.waits(true, "a")
+		d.timesOut("Lx1", "Ly1", "Lz1")
+		d.waits(false, "a") // the whole phone is silent
+		pass(vainPause)
+		d.waits(true, "ab")
+		d.givesUp("Lb1")
+		d.waits(false, "a")
+		d.queue.heard()
+		d.waits(true, "a")
+	})
+}
+
+// No handler waits for a source that is silent, and one a minute while the phone is.
+func TestHandlersDoNotWaitForSilence(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		happen func(d *desk)
+		others bool // those that wait for other sources are told, too
+		later  bool // a minute later one may wait
+		ends   func(d *desk)
+	}{
+		{"the source", func(d *desk) { d.timesOut("La1"); d.queue.heard(); d.timesOut("La2", "La3") }, false, false, func(d *desk) { d.queue.answered(sourceNamed("a")) }},
+		{"the phone", func(d *desk) { d.timesOut("Lx1", "Ly2"); d.timesOut("Lz3") }, true, true, func(d *desk) { d.queue.heard(); pass(vainPause) }},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := newUnregisteredRig(t)
-			r.box.MediaHosts("mmg.whatsapp.net", "media.fna.whatsapp.net") // whatsmeow tries the next host for other bytes
-			r.register(nil)
-			r.connect()
-			p := r.receivePicture()
-			r.phone.Script(p.id(), wabox.Answer{Result: wabox.Success, DirectPath: path(r, p)})
-			for range 5 {
-				if _, err := r.client.Download(r.ctx(), p.image); err == nil {
-					t.Fatal("it has healed")
+		t.Run(c.name, func(t *testing.T) {
+			atDesk(t, 1, 0, func(d *desk) {
+				a, b := sourceNamed("a"), sourceNamed("b")
+				for range 2 { // it can come again
+					toldA, toldB := d.queue.silence(a), d.queue.silence(b)
+					d.waits(true, "a")
+					if d.queue.isSilent(a) || isClosed(toldA) || d.queue.silence(a) != toldA {
+						d.Error("it is silent before")
+					}
+					c.happen(d)
+					if !d.queue.isSilent(a) || !isClosed(toldA) || d.queue.silence(a) != nil {
+						d.Error("it is not told")
+					}
+					if d.queue.isSilent(b) != c.others || isClosed(toldB) != c.others {
+						d.Error("the others are told the wrong")
+					}
+					d.waits(false, "a")
+					d.waits(!c.others, "b")
+					pass(vainPause)
+					d.waits(c.later, "a")
+					c.ends(d)
 				}
-			}
-			r.asked(1)
+				d.waits(true, "a")
+				if d.queue.isSilent(a) {
+					d.Error("it does not end")
+				}
+			})
 		})
-	}
-}
-
-// A refusal is about one file, and a message can have several.
-func TestRefusalOfOneFileLeavesTheOther(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, nil)
-	one, two := r.box.Upload(content(), whatsmeow.MediaImage), r.box.Upload(content(), whatsmeow.MediaVideo)
-	evt := r.receive(wabox.Incoming{}, &waE2E.Message{ImageMessage: one.Image(), VideoMessage: two.Video()})
-	r.box.Expire(one)
-	r.box.Expire(two)
-	r.phone.Script(evt.Info.ID, wabox.Answer{Result: wabox.NotFound}, wabox.Answer{Result: wabox.Success})
-	if _, err := r.client.Download(r.ctx(), one.Image()); !errors.Is(reupload.Cause(err), reupload.ErrNotFound) {
-		t.Errorf("error %v, cause %v", err, reupload.Cause(err))
-	}
-	if _, err := r.client.Download(r.ctx(), two.Video()); err != nil {
-		t.Errorf("the other file: %v (cause: %v)", err, reupload.Cause(err))
-	}
-	r.asked(2)
-}
-
-// A late answer about one file of a message is no answer about another one that is waited for.
-func TestLateAnswerAboutAnotherFileOfTheMessage(t *testing.T) {
-	t.Parallel()
-	heard := make(told, 10)
-	r := newRig(t, heard.options(reupload.Options{Timeout: time.Second}))
-	one, two := r.box.Upload(content(), whatsmeow.MediaImage), r.box.Upload(content(), whatsmeow.MediaVideo)
-	evt := r.receive(wabox.Incoming{}, &waE2E.Message{ImageMessage: one.Image(), VideoMessage: two.Video()})
-	r.box.Expire(one)
-	r.box.Expire(two)
-	answer := make(chan struct{})
-	r.phone.Script(evt.Info.ID, wabox.Answer{None: true}, wabox.Answer{Result: wabox.Success, Hold: answer})
-	done := make(chan error, 1)
-	go func() { _, err := r.client.Download(r.ctx(), one.Image()); done <- err }()
-	request := r.asks(1)[0]
-	<-done // in vain
-	go func() { _, err := r.client.Download(r.ctx(), two.Video()); done <- err }()
-	r.asks(2)
-	r.answer(request, wabox.Answer{Result: wabox.Success})
-	if u := heard.next(t); !u.Late {
-		t.Errorf("told of %+v", u)
-	}
-	close(answer)
-	if err := <-done; err != nil {
-		t.Errorf("the file that is waited for: %v (cause: %v)", err, reupload.Cause(err))
-	}
-	if _, err := r.client.Download(r.ctx(), one.Image()); err != nil {
-		t.Errorf("the file that came late: %v (cause: %v)", err, reupload.Cause(err))
-	}
-	r.asked(2)
-}
-
-// Answers without ciphertext have nothing that tells them apart.
-func TestEmptyAnswerTwice(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, nil)
-	p := r.receivePicture()
-	r.phone.Script(p.id(), wabox.Answer{Result: wabox.Success, Edit: func(n *waBinary.Node) {
-		n.Content = []waBinary.Node{n.GetChildByTag("rmr")}
-	}})
-	for range 2 {
-		result, err := r.requests(p.request()).end()
-		if err != nil || !errors.Is(result.Err(), reupload.ErrDecryption) {
-			t.Errorf("got %v, %v", result.Status, err)
-		}
-	}
-}
-
-func TestRememberWithoutAnAccount(t *testing.T) {
-	t.Parallel()
-	r := newUnregisteredRig(t)
-	client := whatsmeow.NewClient(wabox.NewDevice(), nil)
-	plugin, err := reupload.Register(client, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer plugin.Close()
-	info, media := r.unseen("3EB0")
-	if err = plugin.Remember(t.Context(), info, &waE2E.Message{ImageMessage: media.Image()}); !errors.Is(err, whatsmeow.ErrNotLoggedIn) {
-		t.Errorf("got %v", err)
-	}
-}
-
-// Naming a group's participant takes a question to the server, which cannot be asked while
-// whatsmeow dials. Nor must Close wait for that.
-func TestGroupRequestInADialThatHangs(t *testing.T) {
-	t.Parallel()
-	r := newUnregisteredRig(t)
-	d := &hangingDialer{base: r.box.Transport(), dials: make(chan struct{}, 10), release: make(chan struct{})}
-	t.Cleanup(d.base.CloseIdleConnections)
-	r.client.SetWebsocketHTTPClient(&http.Client{Transport: d})
-	r.register(&reupload.Options{Timeout: 400 * time.Millisecond})
-	r.connect()
-	defer close(d.release)
-	<-d.dials
-	if err := r.client.Store.LIDs.PutLIDMapping(r.ctx(), carolLID, carol); err != nil {
-		t.Fatal(err)
-	}
-	info, media := r.unseen("3EB0")
-	info.Chat = carolGroup
-	d.hangs.Store(true)
-	r.phone.Cut()
-	<-d.dials
-	if _, err := r.requests(reupload.NewRequest(info, media.Image())).end(); !errors.Is(err, whatsmeow.ErrNotConnected) {
-		t.Errorf("got %v", err)
-	}
-	start := time.Now()
-	r.plugin.Close()
-	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("Close took %v", took)
-	}
-}
-
-func TestNamesFromBackupsAreTranslated(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, nil)
-	info, media := r.unseen("3EB0")
-	info.Chat, info.Sender = carolGroup, types.NewJID(carol.User, types.LegacyUserServer)
-	if _, err := r.requests(reupload.NewRequest(info, media.Image())).end(); err != nil {
-		t.Fatal(err)
-	}
-	if got := r.phone.Requests()[0].Participant; got != carol {
-		t.Errorf("the participant is %v", got)
 	}
 }

@@ -10,10 +10,9 @@ import (
 	"time"
 
 	"go.mau.fi/whatsmeow"
-	"go.mau.fi/whatsmeow/proto/waE2E"
-	"go.mau.fi/whatsmeow/proto/waHistorySync"
-	"go.mau.fi/whatsmeow/types"
 	waLog "go.mau.fi/whatsmeow/util/log"
+
+	"github.com/whatsmeow-plugins/reupload/internal/host"
 )
 
 // Options configures a [Plugin]. The zero value works, and so does nil.
@@ -21,17 +20,18 @@ type Options struct {
 	// Index remembers which message a file belongs to. It can be shared by many plugins.
 	// Defaults to NewMemoryIndex(DefaultMemoryCapacity), which forgets with the process.
 	Index Index
-	// Lookup is asked when the index does not know a file: which messages does it belong to? It is
-	// for a bot that has messages in a database of its own, and is a SELECT by the SHA-256 of the
-	// encrypted file (32 bytes) there. It returns the likeliest message first, and nil if it knows
-	// none. Its context ends after two seconds. Defaults to none.
+	// Lookup is asked when what the index knows has not healed a file: which messages does it
+	// belong to? It is for a bot that has messages in a database of its own, and is a SELECT by the
+	// SHA-256 of the encrypted file (32 bytes) there, on a column with an index. It returns the
+	// likeliest message first, of which 16 are looked at, and nil if it knows none. It has two
+	// seconds, and at most four calls run at once. Defaults to none.
 	Lookup func(ctx context.Context, fileEncSHA256 []byte) ([]Request, error)
 	// Timeout is how long one request waits for the phone, from when it is sent, and before that
 	// for its turn. Defaults to 30 seconds.
 	Timeout time.Duration
-	// HandlerTimeout is how long a download inside an event handler waits for the phone: the bot's
-	// next message waits behind it. The request goes on, and the next download finds its answer.
-	// Defaults to 10 seconds.
+	// HandlerTimeout is how long a download inside an event handler waits for its file when it has
+	// expired: the bot's next message waits behind it. The request goes on, and the next download
+	// finds its answer. Defaults to 5 seconds.
 	HandlerTimeout time.Duration
 	// MaxInFlight is how many requests wait for the phone at once. Further ones queue.
 	// Defaults to 32.
@@ -45,9 +45,9 @@ type Options struct {
 	// After silence, a file is not asked for again for up to three days while the phone has
 	// answered nothing to anybody since. Defaults to an hour; negative for none.
 	SilencePause time.Duration
-	// BackfillPace is the least time between two requests of a backfill. Defaults to a second;
-	// negative for none.
-	BackfillPace time.Duration
+	// Pace is how far apart requests to the phone are, which its owner may see. A backfill always
+	// keeps to it, other requests after the first 60. Defaults to a second; negative for none.
+	Pace time.Duration
 	// FillMissingPaths gives media that comes without a direct path, as in history syncs, a
 	// stand-in for one, so that a bare client.Download of it can heal, and not only
 	// [Plugin.Download]. The bot's handlers see the stand-in in the message. It never leaves the
@@ -55,7 +55,7 @@ type Options struct {
 	// download with it.
 	FillMissingPaths bool
 	// OnReupload is told of every new path, late ones too, on a goroutine of its own.
-	// Defaults to nobody.
+	// Defaults to none.
 	OnReupload func(Reupload)
 	// HTTPClient is what media requests go out with. It is copied, not changed.
 	// Defaults to the media client that the whatsmeow client has, with its proxy.
@@ -66,28 +66,19 @@ type Options struct {
 
 // A Plugin heals the downloads of one whatsmeow client. All methods can be called concurrently.
 type Plugin struct {
-	client    *whatsmeow.Client
-	log       waLog.Logger
-	notify    func(Reupload)
-	lookup    func(ctx context.Context, fileEncSHA256 []byte) ([]Request, error)
-	inHandler time.Duration // Options.HandlerTimeout
-	walker    walker        // copied for each message
-
-	index   *guardedIndex
-	ledger  *ledger
+	client  *whatsmeow.Client
+	report  *reporter
+	catalog *catalog
+	memory  *memory
 	policy  policy
-	queue   *queue
+	flights *flights
 	sender  *sender
-	pending *pending
 	media   *mediaWrap
-	stats   counters
+	healer  *healer
+	handler *handler
 
 	handlerID uint32
 	degraded  error
-
-	saidHealed, saidStripped, saidLookup atomic.Bool // once at Info, then at Debug
-
-	lateAnswers sync.Mutex
 
 	root    context.Context // ends with Close
 	cancel  context.CancelCauseFunc
@@ -104,92 +95,143 @@ type Plugin struct {
 // The media HTTP client that the client has is wrapped with its proxy, time-out and cookie jar, and
 // not changed. A proxy or media client that is set later is noticed with the next events.
 //
+// Like AddEventHandler, which it calls, Register waits for an event handler that is running to
+// return. An event that this handler itself brings about, as by FetchAppState, waits for Register
+// meanwhile, and then both wait for ever. Before Connect no handler runs.
+//
 // The error is ErrAlreadyRegistered or whatsmeow.ErrClientIsNil, or says what is wrong: with the
 // options, with the client's media HTTP client, or that Register was called inside an event handler
 // of this client, where it would deadlock.
 func Register(client *whatsmeow.Client, opts *Options) (*Plugin, error) {
 	if client == nil {
-		return nil, whatsmeow.ErrClientIsNil
+		return nil, fmt.Errorf("reupload: Register needs the client that whatsmeow.NewClient returns: %w", whatsmeow.ErrClientIsNil)
 	}
 	if opts == nil {
 		opts = new(Options)
 	}
-	if opts.Timeout < 0 || opts.HandlerTimeout < 0 || opts.MaxInFlight < 0 {
-		return nil, errors.New("reupload: Options.Timeout, HandlerTimeout and MaxInFlight must not be negative; 0 is the default")
+	if err := opts.check(); err != nil {
+		return nil, err
 	}
-	list, listed := handlersOf(client)
-	if calledFrom(stackDispatch) && (!listed || !list.isFree(registerPatience)) {
+	list, listed := host.HandlersOf(client)
+	if host.InDispatch() && (!listed || !list.IsFree(registerPatience)) {
 		return nil, errors.New("reupload: Register would deadlock inside an event handler; call it right after NewClient")
 	}
-	if current, readable := mediaClient(client); readable && isOurs(current) {
+	if _, another := registering.LoadOrStore(client, true); another { // whatsmeow's fields have no lock
 		return nil, ErrAlreadyRegistered
 	}
-	p := newPlugin(client, opts)
+	defer registering.Delete(client)
+	if current := host.MediaClient(client); current != nil && isOurs(current) {
+		return nil, ErrAlreadyRegistered
+	}
+	p := assemble(client, opts)
 	var errTap error
-	if p.sender.tap, errTap = installTap(client, p.tapped); errors.Is(errTap, ErrAlreadyRegistered) {
+	if p.sender.tap, errTap = host.InstallTap(client, p.handler.tapped); errors.Is(errTap, host.ErrTapped) {
 		return nil, ErrAlreadyRegistered
 	}
 	if err := p.media.install(opts.HTTPClient); err != nil {
-		if p.sender.tap != nil {
-			p.sender.tap.mute()
-		}
+		p.sender.tap.Mute()
 		return nil, err
 	}
 	p.sender.identify()
 	p.sender.wasOnline.Store(client.IsLoggedIn())
-	p.handlerID = client.AddEventHandlerWithSuccessStatus(p.handle)
+	p.handlerID = client.AddEventHandlerWithSuccessStatus(p.handler.handle)
 	var errOrder error
-	if !listed || !list.moveToFront(p.handlerID, registerPatience) {
+	if !listed || !list.MoveToFront(p.handlerID, registerPatience) {
 		errOrder = errors.New("other event handlers come first, so that what they download is not remembered yet; call Register before adding them")
 	}
-	if errTap != nil {
-		errTap = fmt.Errorf("downloads inside event handlers do not heal at once, but fail and heal the next time: %w", errTap)
+	if errors.Is(errTap, host.ErrConnected) {
+		errTap = fmt.Errorf("%w; call Register before Connect", errTap)
 	}
-	p.degraded = errors.Join(errTap, errOrder)
-	p.announce(opts)
+	if errTap != nil {
+		errTap = errNotAtOnce(errTap)
+	}
+	var errMedia error
+	if host.MediaClient(client) == nil { // though it has just been set
+		errMedia = errors.New("a media HTTP client that the bot sets later is not noticed, so that its downloads do not heal: this version of whatsmeow hides it")
+	}
+	p.degraded = errors.Join(errTap, errOrder, errMedia)
+	p.report.announce(p.degraded, opts.Index, p.flights.timeout, p.healer.inHandler, p.flights.atOnce())
 	return p, nil
 }
+
+var registering sync.Map // of clients for which Register runs
 
 // registerPatience is how long Register waits for event handlers that are running.
 const registerPatience = 100 * time.Millisecond
 
-func newPlugin(client *whatsmeow.Client, opts *Options) *Plugin {
+// check returns what is wrong with options.
+func (o *Options) check() error {
+	switch {
+	case o.Timeout < 0 || o.HandlerTimeout < 0 || o.MaxInFlight < 0:
+		return errors.New("reupload: Options.Timeout, HandlerTimeout and MaxInFlight must not be negative; 0 is the default")
+	case o.Timeout > 0 && o.Timeout < shortest, o.HandlerTimeout > 0 && o.HandlerTimeout < shortest:
+		return fmt.Errorf("reupload: Options.Timeout and HandlerTimeout are durations such as 30*time.Second, and at least %s", shortest)
+	case o.Index != nil && isNil(o.Index):
+		return fmt.Errorf("reupload: Options.Index is a nil %T; leave it out for an index in memory", o.Index)
+	}
+	return nil
+}
+
+// shortest is the shortest time-out that makes sense: a plain 30 is thirty nanoseconds.
+const shortest = time.Millisecond
+
+// assemble puts the parts of a plugin together.
+func assemble(client *whatsmeow.Client, opts *Options) *Plugin {
+	log := opts.Log
+	if log == nil {
+		log = client.Log.Sub("Reupload")
+	}
 	p := &Plugin{
-		client:    client,
-		log:       opts.Log,
-		notify:    opts.OnReupload,
-		lookup:    opts.Lookup,
-		inHandler: defaultTo(opts.HandlerTimeout, 10*time.Second),
-		ledger:    newLedger(),
+		client: client,
+		report: &reporter{log: log, notify: opts.OnReupload},
+		sender: &sender{client: client},
 		policy: policy{
 			refusalPause: max(0, defaultTo(opts.RefusalPause, 24*time.Hour)),
 			silencePause: max(0, defaultTo(opts.SilencePause, time.Hour)),
 		},
-		queue: &queue{
-			places: defaultTo(opts.MaxInFlight, 32),
-			pace:   max(0, defaultTo(opts.BackfillPace, time.Second)),
-		},
-		sender: &sender{client: client},
-	}
-	if p.log == nil {
-		p.log = client.Log.Sub("Reupload")
-	}
-	p.walker = walker{isOwn: p.sender.isOwn, fill: opts.FillMissingPaths}
-	p.media = &mediaWrap{client: client, plugin: p, log: p.log}
-	p.index = &guardedIndex{index: opts.Index, account: p.sender.ownID, log: p.log}
-	if p.index.index == nil {
-		p.index.index = NewMemoryIndex(DefaultMemoryCapacity)
 	}
 	p.root, p.cancel = context.WithCancelCause(context.Background())
-	p.pending = &pending{
-		sender:  p.sender,
-		queue:   p.queue,
-		ledger:  p.ledger,
-		timeout: defaultTo(opts.Timeout, 30*time.Second),
-		root:    p.root,
-		store:   func(e Entry) { p.index.put(context.Background(), []Entry{e}) }, // Close does not undo what the phone has done
-		report:  p.report,
-		drivers: make(map[types.MessageID][]*driver),
+	store := opts.Index
+	if store == nil {
+		store = NewMemoryIndex(DefaultMemoryCapacity)
+	}
+	index := newGuardedIndex(store, p.sender.ownID, log)
+
+	p.flights = newFlights()
+	p.flights.line = p.sender
+	p.flights.queue = newQueue(defaultTo(opts.MaxInFlight, 32), defaultTo(opts.Pace, time.Second))
+	p.flights.report = p.report
+	p.flights.timeout = defaultTo(opts.Timeout, 30*time.Second)
+	p.flights.root, p.flights.spawn = p.root, p.spawn
+	p.flights.store = func(e Entry) { index.put(context.Background(), []Entry{e}) } // Close does not undo what the phone has done
+	if client.IsLoggedIn() {
+		p.flights.learns = time.Now().Add(p.flights.timeout) // acks of what an earlier plugin has sent
+	}
+
+	p.catalog = &catalog{index: index, names: p.sender, recall: p.flights.recall, report: p.report}
+	if opts.Lookup != nil {
+		p.catalog.lookup, p.catalog.asking, p.catalog.turn = opts.Lookup, newOutside(), make(chan struct{}, callsAtOnce)
+	}
+	p.flights.underID = p.catalog.underID
+	p.memory = &memory{
+		index: index, walker: walker{isOwn: p.sender.isOwn, fill: opts.FillMissingPaths},
+		meet: p.sender.groups.meet, doubt: p.sender.groups.doubt, parse: client.ParseWebMessage, report: p.report, closed: &p.closed,
+	}
+	parts := newParts()
+	parts.index, parts.names, parts.flights, parts.policy, parts.root = index, p.sender, p.flights, p.policy, p.root
+	known := newPaths()
+	p.healer = &healer{
+		cases: &cases{
+			catalog: p.catalog, paths: known, flights: p.flights, policy: p.policy, report: p.report,
+			root: p.root, spawn: p.spawn, open: make(map[caseKey]*openCase), spent: newBounded[caseKey, spending](maxSpendings),
+		},
+		parts: parts, paths: known, flights: p.flights, report: p.report, closed: &p.closed,
+		inHandler: defaultTo(opts.HandlerTimeout, 5*time.Second), hears: p.sender.tapped,
+	}
+	p.media = &mediaWrap{client: client, healer: p.healer, log: log}
+	p.handler = &handler{
+		flights: p.flights, memory: p.memory, parts: parts, sender: p.sender, media: p.media, report: p.report,
+		closed: &p.closed, root: p.root,
 	}
 	return p
 }
@@ -202,202 +244,25 @@ func defaultTo[T comparable](value, otherwise T) T {
 	return value
 }
 
-// announce says once what there is, and what does not work.
-func (p *Plugin) announce(opts *Options) {
-	state := "everything works"
-	if p.degraded != nil {
-		state = "degraded"
-		p.log.Warnf("Not everything works on this client: %v", p.degraded)
-	}
-	index := "in memory, which forgets with the process"
-	if opts.Index != nil {
-		index = fmt.Sprintf("%T", opts.Index)
-	}
-	p.log.Infof("Expired media will be asked for: index %s; %s for an answer, %s in event handlers; %d requests at once; %s",
-		index, p.pending.timeout, p.inHandler, p.queue.places, state)
-}
-
-// Degraded says what does not work as it should on this client, and why; nil if all does. Register
-// has logged it.
-func (p *Plugin) Degraded() error { return p.degraded }
-
-// RequestReupload asks the phone to upload the media of a message again and waits for its answer.
-// Calls for the same file share one request. It asks even if the phone has refused a while ago.
-//
-// A Result is any answer of the phone, good or bad: see [Result.Err]. An error means that there is
-// no answer: the context's error, ErrTimeout, ErrPhoneSilent, ErrBusy, ErrRejected,
-// ErrInvalidAnswer, ErrHandlerBlocked, ErrClosed, whatsmeow.ErrNotLoggedIn or
-// whatsmeow.ErrNotConnected; or, with nothing sent, ErrInvalidRequest or ErrNewsletter.
-func (p *Plugin) RequestReupload(ctx context.Context, req Request) (Result, error) {
-	began := time.Now()
-	p.media.notice(true)
-	c, err := p.candidateOf(ctx, req)
-	if err != nil {
-		return Result{}, err
-	}
-	return p.pending.ask(ctx, question{entry: c.entry, key: c.key, lane: laneOf(ctx), since: began, patience: p.patience(began)})
-}
-
-// candidateOf returns what is known of a request. One whose file is not known is remembered, so
-// that a late answer can be opened.
-func (p *Plugin) candidateOf(ctx context.Context, req Request) (candidate, error) {
-	req, err := req.normalize()
-	if err != nil {
-		return candidate{}, err
-	}
-	e := Entry{Request: p.complete(ctx, req)}
-	asked := p.candidates(ctx, []Entry{e})[0]
-	for _, known := range p.candidates(ctx, p.index.byMessage(ctx, req.MessageID)) {
-		if known.key.withoutFile() == asked.key {
-			known.entry.Request = e.Request
-			return known, nil
-		}
-	}
-	p.index.put(ctx, []Entry{e})
-	return asked, nil
-}
-
-// patience returns for how long the goroutine that calls the result can wait, and reports whether
-// it is limited: an event handler holds up whatsmeow's queue, and perhaps the answer too.
-func (p *Plugin) patience(since time.Time) func() (time.Duration, error) {
-	return func() (time.Duration, error) {
-		switch {
-		case !calledFrom(stackQueue):
-			return 0, nil
-		case !p.sender.tapped():
-			return 0, ErrHandlerBlocked
-		}
-		return max(0, p.inHandler-time.Since(since)), errInHandler
-	}
-}
-
-// Remember puts the media of a message into the index by hand. Messages and history syncs
-// that arrive while the plugin is registered are remembered without. A message without media,
-// or with media that cannot be requested, is no error. With Options.FillMissingPaths it fills
-// them in the message.
-//
-// The error wraps ErrInvalidRequest, or is ErrClosed, whatsmeow.ErrNotLoggedIn, the context's or
-// the index's own.
-func (p *Plugin) Remember(ctx context.Context, info *types.MessageInfo, msg *waE2E.Message) error {
-	if info == nil || info.ID == "" || info.Chat.IsEmpty() {
-		return fmt.Errorf("%w: Remember needs the message's id and chat", ErrInvalidRequest)
-	}
-	if err := p.canRemember(); err != nil {
-		return err
-	}
-	return p.index.putFor(ctx, p.index.timeout(), p.walker.mediaOf(info, msg))
-}
-
-// RememberHistory puts the media of a history sync into the index, for bots that set
-// client.ManualHistorySyncDownload, where no event comes: call it with what
-// client.DownloadHistorySync returns. Messages without media are no error.
-//
-// The error is as of [Plugin.Remember].
-func (p *Plugin) RememberHistory(ctx context.Context, data *waHistorySync.HistorySync) error {
-	if err := p.canRemember(); err != nil {
-		return err
-	}
-	return p.rememberHistory(ctx, data)
-}
-
-func (p *Plugin) canRemember() error {
-	switch {
-	case p.isClosed():
-		return ErrClosed
-	case p.sender.ownID().IsEmpty():
-		return whatsmeow.ErrNotLoggedIn
-	}
-	return nil
-}
-
-// lookUp asks Options.Lookup for the messages of a file.
-func (p *Plugin) lookUp(ctx context.Context, fileEncSHA256 []byte) (found []Entry) {
-	if p.lookup == nil {
-		return nil
-	}
-	requests, err := within(ctx, indexTimeout, func(ctx context.Context) (requests []Request, err error) {
-		defer p.contain("Options.Lookup")
-		return p.lookup(ctx, fileEncSHA256)
-	})
-	if err != nil {
-		p.say(&p.saidLookup, "Options.Lookup failed: %v", err)
-	}
-	for _, req := range requests {
-		if req, err = req.normalize(); err != nil {
-			p.say(&p.saidLookup, "Options.Lookup returned a request that cannot be made: %v", err)
-			continue
-		}
-		found = append(found, Entry{Request: p.complete(ctx, req), FileEncSHA256: fileEncSHA256})
-	}
-	p.index.put(ctx, found) // so that what comes of it is remembered
-	return found
-}
-
-// report tells the log how a request ended, and the bot of a new path.
-func (p *Plugin) report(e Entry, r reading, late, isNews bool) {
-	switch {
-	case r.err != nil:
-		p.log.Debugf("No re-upload of %v: %v", e.Request, r.err)
-	case r.result.DirectPath == "":
-		p.log.Debugf("No re-upload of %v: the phone answered %v", e.Request, r.result.Status)
-	case late && isNews:
-		p.stats.late.Add(1)
-		p.log.Debugf("A late answer has brought %v back", e.Request)
-	}
-	if isNews && p.notify != nil {
-		told := Reupload{Request: e.Request, Result: r.result, FileEncSHA256: e.FileEncSHA256, Late: late, At: time.Now()}
-		go func() {
-			defer p.contain("Options.OnReupload")
-			p.notify(told)
-		}()
-	}
-}
-
-// notHealed counts a download that was not healed. The first one with each cause is told at Info.
-func (p *Plugin) notHealed(cause error) {
-	if p.stats.fail(cause) {
-		p.log.Infof("A download was not healed (further ones for the same reason at Debug): %v", cause)
-	} else {
-		p.log.Debugf("A download was not healed: %v", cause)
-	}
-}
-
-func (p *Plugin) warnStripped() {
-	if !p.saidStripped.Swap(true) {
-		p.log.Warnf("The bot downloads from direct paths without their query, which the CDN never accepts: store direct paths whole")
-	}
-}
-
-// say logs the first of its kind at Info and the rest at Debug.
-func (p *Plugin) say(said *atomic.Bool, format string, args ...any) {
-	if said.Swap(true) {
-		p.log.Debugf(format, args...)
-	} else {
-		p.log.Infof(format, args...)
-	}
-}
-
-func (p *Plugin) isClosed() bool { return p.closed.Load() }
-
 // spawn runs a function on a goroutine that Close waits for.
 func (p *Plugin) spawn(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.isClosed() {
+	if !p.closed.Load() {
 		p.spawned.Go(func() {
-			defer p.contain("a goroutine")
+			defer p.report.contain("a goroutine")
 			f()
 		})
 	}
 }
 
-// Close ends all waiting with ErrClosed and leaves the client as it was before Register, but for
-// a mute logger in the place of its receive logger, which passes everything on: the field has no
-// lock, so that it cannot be put back safely. It can be called from anywhere, an event handler
-// too, and more than once. It waits for the plugin's goroutines, but for no more than a second
-// where whatsmeow holds them up: while it dials. An event handler that is running keeps the
-// plugin's own on the list until it returns. It does not wait for an OnReupload that is running.
-// It always returns nil.
+// Close ends all waiting with ErrClosed and leaves the client as it was before Register, with one
+// exception: a wrapper stays in the place of its receive logger and passes everything on, since the
+// field has no lock and cannot be put back safely. Close can be called from anywhere, even from an
+// event handler, and more than once. It waits for the plugin's goroutines, but at most a second
+// for those that whatsmeow holds up while it dials. The plugin's event handler stays on the
+// client's list until a handler that is running has returned. Close does not wait for an OnReupload
+// that is running. It always returns nil.
 func (p *Plugin) Close() error {
 	p.closing.Do(p.close)
 	return nil
@@ -411,14 +276,12 @@ func (p *Plugin) close() {
 	p.closed.Store(true)
 	p.mu.Unlock()
 	p.cancel(ErrClosed)
-	p.pending.close()
-	if p.sender.tap != nil {
-		p.sender.tap.mute()
-	}
+	p.flights.shut()
+	p.sender.tap.Mute()
 	p.media.remove()
 	quiet := make(chan struct{})
 	go func() {
-		p.pending.flying.Wait()
+		p.flights.landing.Wait()
 		p.spawned.Wait()
 		close(quiet)
 	}()
@@ -432,8 +295,8 @@ func (p *Plugin) close() {
 // removeHandler takes our event handler off the list, now or as soon as no event handler runs.
 // Until then it does nothing.
 func (p *Plugin) removeHandler() {
-	list, ok := handlersOf(p.client)
-	if ok && !list.remove(p.handlerID, 0) {
+	list, ok := host.HandlersOf(p.client)
+	if ok && !list.Remove(p.handlerID, 0) {
 		time.AfterFunc(removePause, p.removeHandler)
 	}
 }

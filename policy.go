@@ -17,11 +17,11 @@ import (
 //	-------------------------------------------+---------------------------------------------
 //	nothing, or a path that has died since     | –
 //	a status that is older than 24 hours       | ever
-//	sealed: lost; an answer that nobody can open| refusalPause
-//	silence, and since then the phone has       | heldLife: the server still holds the request
-//	answered nothing to anybody                 |
-//	silence, an unsealed answer, a general      | silencePause, twice that after the next one
-//	error, a refused receipt, nonsense          | in a row, and so on, up to refusalPause
+//	sealed: lost; an answer that does not open | refusalPause
+//	silence, and since then the phone has      | heldLife: the server still holds the request
+//	answered nothing to anybody                |
+//	silence, an unsealed answer, a general     | silencePause, twice that after the next one
+//	error, a refused receipt, nonsense         | in a row, and so on, up to refusalPause
 type policy struct {
 	refusalPause, silencePause time.Duration // 0 for none
 }
@@ -33,6 +33,10 @@ const statusLife = 24 * time.Hour
 // that it is asked again, since the phone may as well have dropped the request.
 const heldLife = 3 * 24 * time.Hour
 
+// pathLife is for how long a path is taken to live. Files vanish from the CDN after two to
+// three weeks.
+const pathLife = 14 * 24 * time.Hour
+
 var errHeld = fmt.Errorf("%w (it was asked before, and has answered nothing since)", ErrPhoneSilent)
 
 // longestSilence bounds the doubling where there is no pause after refusals.
@@ -40,37 +44,40 @@ const longestSilence = 24 * time.Hour
 
 var errStatusGone = fmt.Errorf("%w (a status is gone after 24 hours)", ErrNotFound)
 
-// refusal returns why a file should not be asked for now, or nil. heard is when the phone
-// has answered anything last. The error is ErrPhoneSilent if the phone may still answer
-// the last request.
+// refusal returns why a file should not be asked for now, or nil. heard is when the phone was last
+// heard. For a status that has ended the error wraps ErrNotFound. Any other is a PausedError, which
+// wraps ErrPhoneSilent if the phone may still answer the last request, and otherwise the error
+// that the last request ended with.
 func (p policy) refusal(e *Entry, now, heard time.Time) error {
-	if e.Chat == types.StatusBroadcastJID && now.Sub(e.Timestamp) > statusLife { // or of unknown age: its path outlives it by weeks
+	if (e.Chat == types.StatusBroadcastJID || e.IsStatus) && now.Sub(e.Timestamp) > statusLife { // or of unknown age: its path outlives it by weeks
 		return errStatusGone
 	}
-	if e.Asked.At.IsZero() {
+	if e.Asked.At.IsZero() || e.Asked.At.Sub(now) > maxSkew {
 		return nil
 	}
 	ago := now.Sub(e.Asked.At).Abs() // clocks differ: it can have been asked in the future
 	if p.silencePause > 0 && e.Asked.isOpen() && !heard.After(e.Asked.At) && ago < heldLife {
-		return errHeld
+		return &PausedError{Until: e.Asked.At.Add(heldLife), cause: errHeld}
 	}
-	pause := p.pause(e.Asked)
+	pause := min(p.pause(e.Asked), longestPause)
 	if ago >= pause {
 		return nil
 	}
-	until := e.Asked.At.Add(pause)
-	return fmt.Errorf("%w (remembered; not asked again by itself until %s)", e.Asked.Outcome.cause(), until.Format(time.RFC3339))
+	return &PausedError{Until: e.Asked.At.Add(pause), cause: e.Asked.Outcome.cause()}
 }
+
+// longestPause is practically for ever, and keeps sums of times from overflowing.
+const longestPause = 100 * 365 * 24 * time.Hour
 
 // pause returns for how long a file is not asked for again.
 func (p policy) pause(asked Asked) time.Duration {
-	doublings := asked.Vain - 1
+	doublings := asked.Failures - 1
 	switch {
-	case asked.Outcome == OutcomeFound, asked.Outcome == OutcomeOutage:
+	case asked.Outcome == outcomeFound, asked.Outcome == outcomeOutage:
 		return 0
 	case asked.Outcome.isFinal():
 		return p.refusalPause
-	case asked.Outcome == OutcomeUnknown: // it was not counted yet
+	case asked.Outcome == outcomeUnknown: // it was not counted yet
 		doublings++
 	}
 	longest := p.refusalPause
@@ -79,65 +86,74 @@ func (p policy) pause(asked Asked) time.Duration {
 	}
 	pause := min(p.silencePause, longest)
 	for ; doublings > 0 && pause < longest; doublings-- {
-		pause = min(2*pause, longest)
+		pause += min(pause, longest-pause)
 	}
 	return pause
 }
 
 // isOpen reports whether the last request may still be answered.
 func (a Asked) isOpen() bool {
-	return !a.At.IsZero() && (a.Outcome == OutcomeSilence || a.Outcome == OutcomeUnknown)
+	return !a.At.IsZero() && (a.Outcome == outcomeSilence || a.Outcome == outcomeUnknown)
 }
 
 // isFinal reports whether a request has ended with something that the next one will
 // not change soon.
 func (o Outcome) isFinal() bool {
-	return o == OutcomeFound || o == OutcomeNotFound || o == OutcomeDecryption
+	return o == outcomeFound || o == outcomeNotFound || o == outcomeDecryption
 }
 
 // cause returns the error of an outcome that is remembered.
 func (o Outcome) cause() error {
 	switch o {
-	case OutcomeNotFound:
+	case outcomeNotFound:
 		return ErrNotFound
-	case OutcomeDecryption, OutcomeUnreadable:
+	case outcomeDecryption, outcomeUnreadable:
 		return ErrDecryption
-	case OutcomeGeneral:
+	case outcomeGeneral:
 		return ErrGeneral
-	case OutcomeRejected:
+	case outcomeRejected:
 		return ErrRejected
-	case OutcomeInvalid:
+	case outcomeInvalid:
 		return ErrInvalidAnswer
+	case outcomeUnacked:
+		return ErrServerSilent
 	}
 	return ErrTimeout
 }
 
-// outcomeOf returns what the end of a request tells of the file, if it tells anything: the bot's
-// own outage does not.
+// wasNotSent reports whether a request has ended before it was sent.
+func wasNotSent(err error) bool {
+	return errors.Is(err, ErrPhoneSilent) || errors.Is(err, ErrBusy) || errors.Is(err, errNotNamed)
+}
+
+// outcomeOf returns the outcome of a request for its file, and reports whether it says anything
+// about the file: an outage of the bot's own connection does not.
 func outcomeOf(r reading) (o Outcome, tells bool) {
 	switch {
 	case r.bringsPath():
-		return OutcomeFound, true
+		return outcomeFound, true
 	case r.err == nil:
 		switch {
 		case r.result.Status == StatusDecryptionError && r.result.unsealed:
-			return OutcomeUnreadable, true
+			return outcomeUnreadable, true
 		case r.result.Status == StatusDecryptionError:
-			return OutcomeDecryption, true
+			return outcomeDecryption, true
 		case r.result.Status == StatusNotFound && !r.result.unsealed:
-			return OutcomeNotFound, true
+			return outcomeNotFound, true
 		}
-		return OutcomeGeneral, true
+		return outcomeGeneral, true
 	case errors.Is(r.err, whatsmeow.ErrNotConnected):
 		return 0, false
-	case errors.Is(r.err, ErrPhoneSilent), errors.Is(r.err, ErrBusy): // nothing was sent
+	case wasNotSent(r.err):
 		return 0, false
+	case errors.Is(r.err, ErrServerSilent): // which does not keep it for the phone
+		return outcomeUnacked, true
 	case errors.Is(r.err, ErrTimeout):
-		return OutcomeSilence, true
+		return outcomeSilence, true
 	case errors.Is(r.err, ErrRejected):
-		return OutcomeRejected, true
+		return outcomeRejected, true
 	case errors.Is(r.err, ErrInvalidAnswer):
-		return OutcomeInvalid, true
+		return outcomeInvalid, true
 	}
 	return 0, false
 }

@@ -13,17 +13,17 @@ import (
 )
 
 var allOutcomes = [...]Outcome{
-	OutcomeUnknown, OutcomeFound, OutcomeNotFound, OutcomeDecryption, OutcomeUnreadable,
-	OutcomeGeneral, OutcomeSilence, OutcomeRejected, OutcomeInvalid, OutcomeOutage,
+	outcomeUnknown, outcomeFound, outcomeNotFound, outcomeDecryption, outcomeUnreadable,
+	outcomeGeneral, outcomeSilence, outcomeRejected, outcomeInvalid, outcomeOutage,
 }
 
 // TestPauses is the policy as a table: for how long a file is not asked for again, by how the last
-// request has ended and how many in a row were in vain.
+// request has ended and how many in a row have failed.
 func TestPauses(t *testing.T) {
 	t.Parallel()
 	const h = time.Hour
-	vain := [...]int{0, 1, 2, 3, 4, 5, 6, 7, 1000}
-	type pauses = [len(vain)]time.Duration
+	failures := [...]int{0, 1, 2, 3, 4, 5, 6, 7, 1000}
+	type pauses = [len(failures)]time.Duration
 	all := func(d time.Duration) (p pauses) {
 		for i := range p {
 			p[i] = d
@@ -38,7 +38,7 @@ func TestPauses(t *testing.T) {
 	}{
 		{
 			"defaults", policy{24 * h, h}, 24 * h,
-			// One that has not ended counts as one more in vain.
+			// One that has not ended counts as one more failure.
 			pauses{h, 2 * h, 4 * h, 8 * h, 16 * h, 24 * h, 24 * h, 24 * h, 24 * h},
 			pauses{h, h, 2 * h, 4 * h, 8 * h, 16 * h, 24 * h, 24 * h, 24 * h},
 		},
@@ -57,16 +57,16 @@ func TestPauses(t *testing.T) {
 		for _, outcome := range allOutcomes {
 			want := test.others
 			switch outcome {
-			case OutcomeFound, OutcomeOutage:
+			case outcomeFound, outcomeOutage:
 				want = pauses{}
-			case OutcomeNotFound, OutcomeDecryption:
+			case outcomeNotFound, outcomeDecryption:
 				want = all(test.final)
-			case OutcomeUnknown:
+			case outcomeUnknown:
 				want = test.unknown
 			}
-			for i, n := range vain {
-				if pause := test.policy.pause(Asked{Outcome: outcome, Vain: n}); pause != want[i] {
-					t.Errorf("%s: after outcome %d and %d in vain %s, want %s", test.name, outcome, n, pause, want[i])
+			for i, n := range failures {
+				if pause := test.policy.pause(Asked{Outcome: outcome, Failures: n}); pause != want[i] {
+					t.Errorf("%s: after outcome %d and %d failures %s, want %s", test.name, outcome, n, pause, want[i])
 				}
 			}
 		}
@@ -84,7 +84,7 @@ func TestOptionsMakeThePolicy(t *testing.T) {
 		{0, -1, policy{24 * time.Hour, 0}},
 		{time.Minute, time.Second, policy{time.Minute, time.Second}},
 	} {
-		p := newPlugin(whatsmeow.NewClient(new(store.Device), nil), &Options{RefusalPause: test.refusal, SilencePause: test.silence})
+		p := assemble(whatsmeow.NewClient(new(store.Device), nil), &Options{RefusalPause: test.refusal, SilencePause: test.silence})
 		p.cancel(nil)
 		if p.policy != test.want {
 			t.Errorf("RefusalPause %s and SilencePause %s make %v, want %v", test.refusal, test.silence, p.policy, test.want)
@@ -99,8 +99,8 @@ func TestRefusals(t *testing.T) {
 	p := policy{24 * time.Hour, time.Hour}
 	status, group := types.StatusBroadcastJID, types.NewJID("1", types.GroupServer)
 	causes := map[Outcome]error{
-		OutcomeUnknown: ErrTimeout, OutcomeNotFound: ErrNotFound, OutcomeDecryption: ErrDecryption, OutcomeUnreadable: ErrDecryption,
-		OutcomeGeneral: ErrGeneral, OutcomeSilence: ErrTimeout, OutcomeRejected: ErrRejected, OutcomeInvalid: ErrInvalidAnswer,
+		outcomeUnknown: ErrTimeout, outcomeNotFound: ErrNotFound, outcomeDecryption: ErrDecryption, outcomeUnreadable: ErrDecryption,
+		outcomeGeneral: ErrGeneral, outcomeSilence: ErrTimeout, outcomeRejected: ErrRejected, outcomeInvalid: ErrInvalidAnswer,
 	}
 	for _, chat := range []types.JID{stageChat, group, status} {
 		ages := []time.Duration{0, statusLife, 100 * statusLife}
@@ -113,7 +113,7 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("never asked for, %s old, in %s: %v", age, chat, err)
 			}
 			for _, outcome := range allOutcomes {
-				asked := Asked{Outcome: outcome, Vain: 1}
+				asked := Asked{Outcome: outcome, Failures: 1}
 				pause := p.pause(asked)
 				asked.At = now.Add(-pause)
 				e.Asked = asked
@@ -150,25 +150,25 @@ func TestOutcomeOf(t *testing.T) {
 		outcome Outcome
 		tells   bool
 	}{
-		"path":                     {reading{result: Result{Status: StatusSuccess, DirectPath: "/a"}}, OutcomeFound, true},
-		"path without success":     {reading{result: Result{Status: StatusNotFound, DirectPath: "/a"}}, OutcomeFound, true},
-		"lost":                     {reading{result: Result{Status: StatusNotFound}}, OutcomeNotFound, true},
-		"lost, unsealed":           {reading{result: Result{Status: StatusNotFound, unsealed: true}}, OutcomeGeneral, true},
-		"could not decrypt":        {reading{result: Result{Status: StatusDecryptionError}}, OutcomeDecryption, true},
-		"cannot be decrypted":      {reading{result: Result{Status: StatusDecryptionError, cause: errUndecryptable}}, OutcomeDecryption, true},
-		"could not, unsealed":      {reading{result: Result{Status: StatusDecryptionError, unsealed: true}}, OutcomeUnreadable, true},
-		"general":                  {reading{result: Result{Status: StatusGeneralError}}, OutcomeGeneral, true},
-		"general, unsealed":        {reading{result: Result{Status: StatusGeneralError, unsealed: true}}, OutcomeGeneral, true},
-		"silence":                  {reading{err: ErrTimeout}, OutcomeSilence, true},
-		"silence of the server":    {reading{err: errNoAck}, OutcomeSilence, true},
+		"path":                     {reading{result: Result{Status: StatusSuccess, DirectPath: "/a"}}, outcomeFound, true},
+		"path without success":     {reading{result: Result{Status: StatusNotFound, DirectPath: "/a"}}, outcomeFound, true},
+		"lost":                     {reading{result: Result{Status: StatusNotFound}}, outcomeNotFound, true},
+		"lost, unsealed":           {reading{result: Result{Status: StatusNotFound, unsealed: true}}, outcomeGeneral, true},
+		"could not decrypt":        {reading{result: Result{Status: StatusDecryptionError}}, outcomeDecryption, true},
+		"cannot be decrypted":      {reading{result: Result{Status: StatusDecryptionError, cause: errUndecryptable}}, outcomeDecryption, true},
+		"could not, unsealed":      {reading{result: Result{Status: StatusDecryptionError, unsealed: true}}, outcomeUnreadable, true},
+		"general":                  {reading{result: Result{Status: StatusGeneralError}}, outcomeGeneral, true},
+		"general, unsealed":        {reading{result: Result{Status: StatusGeneralError, unsealed: true}}, outcomeGeneral, true},
+		"silence":                  {reading{err: ErrTimeout}, outcomeSilence, true},
+		"silence of the server":    {reading{err: ErrServerSilent}, outcomeUnacked, true},
 		"no network":               {reading{err: errNoNetwork}, 0, false},
 		"not connected":            {reading{err: whatsmeow.ErrNotConnected}, 0, false},
 		"phone silent, not asked":  {reading{err: ErrPhoneSilent}, 0, false},
 		"busy":                     {reading{err: ErrBusy}, 0, false},
 		"nobody waits":             {reading{err: errNobodyWaits}, 0, false},
-		"rejected":                 {reading{err: wrapped(ErrRejected)}, OutcomeRejected, true},
-		"nonsense":                 {reading{err: wrapped(ErrInvalidAnswer)}, OutcomeInvalid, true},
-		"nonsense that has a path": {reading{err: ErrInvalidAnswer, result: Result{DirectPath: "/a"}}, OutcomeInvalid, true},
+		"rejected":                 {reading{err: wrapped(ErrRejected)}, outcomeRejected, true},
+		"nonsense":                 {reading{err: wrapped(ErrInvalidAnswer)}, outcomeInvalid, true},
+		"nonsense that has a path": {reading{err: ErrInvalidAnswer, result: Result{DirectPath: "/a"}}, outcomeInvalid, true},
 		"closed":                   {reading{err: ErrClosed}, 0, false},
 		"logged out":               {reading{err: whatsmeow.ErrNotLoggedIn}, 0, false},
 		"context":                  {reading{err: context.Canceled}, 0, false},
@@ -187,8 +187,8 @@ func TestRequestThatIsHeld(t *testing.T) {
 	p := policy{24 * time.Hour, time.Hour}
 	at := now.Add(-heldLife + time.Hour)
 	for _, outcome := range allOutcomes {
-		e := Entry{Asked: Asked{At: at, Outcome: outcome, Vain: 1}}
-		held := outcome == OutcomeSilence || outcome == OutcomeUnknown
+		e := Entry{Asked: Asked{At: at, Outcome: outcome, Failures: 1}}
+		held := outcome == outcomeSilence || outcome == outcomeUnknown
 		for _, heard := range []time.Time{{}, at.Add(-time.Hour), at} {
 			if err := p.refusal(&e, now, heard); errors.Is(err, ErrPhoneSilent) != held || !held && err != nil {
 				t.Errorf("outcome %d, nothing heard since: %v", outcome, err)
@@ -201,7 +201,7 @@ func TestRequestThatIsHeld(t *testing.T) {
 			t.Errorf("outcome %d, %s ago: %v", outcome, heldLife, err)
 		}
 	}
-	if err := (policy{24 * time.Hour, 0}).refusal(&Entry{Asked: Asked{At: at, Outcome: OutcomeSilence}}, now, time.Time{}); err != nil {
+	if err := (policy{24 * time.Hour, 0}).refusal(&Entry{Asked: Asked{At: at, Outcome: outcomeSilence}}, now, time.Time{}); err != nil {
 		t.Errorf("with no pause after silence: %v", err)
 	}
 }

@@ -1,230 +1,379 @@
 package reupload
 
 import (
-	"slices"
 	"sync"
 	"time"
 )
 
-// A lane is who gives way to whom.
-type lane int
+// shares is the divisor of a source's share of the places while others wait: a quarter.
+const shares = 4
 
-const (
-	live     lane = iota // somebody waits for it
-	backfill             // gives way to everything else, and is paced
-	lanes
-)
-
-const (
-	// silentAfter is after how many time-outs in a row the phone is silent: the server had all of
-	// them, and nothing came.
-	silentAfter = 3
-	// probePause is how often a silent phone is asked all the same, to see whether it is back.
-	probePause = time.Minute
-)
-
-// A queue decides who may send now. At most so many requests wait for the phone at once; live ones
-// go before backfill, which leaves one place free for them and keeps its pace. A phone that is
-// silent is sent one probe a minute, live or else backfill: every other live request is told so at
-// once, and backfill waits.
+// A queue decides who may send now, so that no source takes more than its share from others.
+//
+// Places: at most so many requests wait for the phone at once. Live requests go before backfill,
+// which leaves one place free for them. Within a lane sources take turns. While others wait in its
+// lane, a source has a quarter of the places and no more. Alone, it may have more, but its
+// downloads leave a quarter free, so that one greedy source never keeps a newcomer waiting.
+// Requests that insist may take all places. As places above a source's quarter become free, they
+// go to other sources.
+//
+// Budget: the phone's owner may see each receipt. Live requests may send 60 at once, and one more
+// with each pace; beyond that they wait. Backfill keeps the pace, and takes what live requests
+// leave. See [budget].
+//
+// Silence: live requests that the phone would not answer fail at once, see [phone].
 type queue struct {
 	places int
-	pace   time.Duration
 
-	mu       sync.Mutex
-	taken    int
-	filling  int // places that backfill has
-	tickets  [lanes][]*ticket
-	paced    time.Time     // when backfill has sent last
-	lately   []time.Time   // when the receipts of the last minute went out
-	heard    time.Time     // when the phone has answered last; zero if it has not, to this process
-	silences int           // time-outs since then
-	silence  chan struct{} // closed when the phone becomes silent
-	probed   time.Time     // when the silent phone was asked last, or became silent
-	wake     *time.Timer
+	mu      sync.Mutex
+	phone   phone
+	budget  budget
+	turns   turns
+	taken   int
+	filling int       // places that backfill has
+	calls   []verdict // verdicts to deliver when q.mu is free again
+	wake    *time.Timer
+	wakeAt  time.Time // zero if it is not set
 }
 
-// A ticket is a place in the queue, and then one among those who wait for the phone.
-type ticket struct {
-	lane  lane
-	call  func(error) // called once, when it may send (nil), or never will (ErrPhoneSilent)
-	taken bool        // it has a place
+// A verdict tells a ticket that it may send, or why it never will.
+type verdict struct {
+	ticket *ticket
+	err    error
+}
+
+// newQueue returns a queue with so many places. A pace that is not positive is none.
+func newQueue(places int, pace time.Duration) *queue {
+	return &queue{places: places, budget: newBudget(pace), turns: newTurns(), phone: newPhone()}
 }
 
 // enter lines a ticket up. It can be called before enter returns.
 func (q *queue) enter(t *ticket) {
-	q.change(func() { q.tickets[t.lane] = append(q.tickets[t.lane], t) })
+	q.change(func(now time.Time) { q.lineUp(t, now) })
 }
 
 // hurry moves a ticket that waits, or is about to, from backfill to the live ones.
 func (q *queue) hurry(t *ticket) {
-	q.change(func() {
+	q.change(func(now time.Time) {
 		if t.lane == live || t.taken {
 			return
 		}
+		waits := t.place != nil
+		if waits {
+			q.turns.drop(t)
+		}
 		t.lane = live
-		if i := slices.Index(q.tickets[backfill], t); i >= 0 {
-			q.tickets[backfill] = slices.Delete(q.tickets[backfill], i, i+1)
-			q.tickets[live] = append(q.tickets[live], t)
+		if waits {
+			q.lineUp(t, now)
+		}
+	})
+}
+
+// insist makes a ticket that waits, or is about to, one that is sent even if the phone is silent.
+func (q *queue) insist(t *ticket) {
+	q.change(func(now time.Time) {
+		if t.insists || t.taken {
+			return
+		}
+		waits := t.place != nil
+		if waits {
+			q.turns.drop(t)
+		}
+		t.insists = true
+		if waits {
+			q.lineUp(t, now)
 		}
 	})
 }
 
 // leave gives a place up, wherever in the queue it is.
 func (q *queue) leave(t *ticket) {
-	q.change(func() {
-		if !t.taken {
-			q.tickets[t.lane] = slices.DeleteFunc(q.tickets[t.lane], func(other *ticket) bool { return other == t })
-			return
-		}
-		t.taken = false
-		q.taken--
-		if t.lane == backfill {
-			q.filling--
+	q.change(func(time.Time) {
+		switch {
+		case t.place != nil:
+			q.turns.drop(t)
+		case t.taken:
+			t.taken = false
+			q.taken--
+			if t.lane == backfill {
+				q.filling--
+			}
+			t.party.taken[t.lane]--
+			q.budget.leave(q.taken)
+			q.turns.forget(t.party)
+			t.party = nil
 		}
 	})
 }
 
-// becomesSilent returns a channel that is closed when the phone becomes silent, or nil if
-// it is already.
-func (q *queue) becomesSilent() <-chan struct{} {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.silences >= silentAfter {
-		return nil
-	}
-	if q.silence == nil {
-		q.silence = make(chan struct{})
-	}
-	return q.silence
-}
-
-// answered notes that the phone has answered something.
-func (q *queue) answered() {
-	q.mu.Lock()
-	wasSilent := q.silences >= silentAfter
-	q.silences, q.heard = 0, time.Now()
-	q.mu.Unlock()
-	if wasSilent {
-		q.change(func() {})
-	}
-}
-
-// lastHeard returns when the phone has answered last; zero if it has not, to this process.
-func (q *queue) lastHeard() time.Time {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.heard
-}
-
-// mayBeOff reports whether the phone has left a request without an answer, and has not answered
-// another one since.
-func (q *queue) mayBeOff() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.silences > 0
-}
-
-// sent notes that a receipt went out.
+// sent notes that a receipt went out. The first receipt of a ticket is already paid.
 func (q *queue) sent() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.lately = append(recent(q.lately), time.Now())
+	q.budget.sent(time.Now())
 }
 
-// timedOut notes that the phone has not answered a request that the server had.
-func (q *queue) timedOut() {
-	q.change(func() {
-		if q.silences++; q.silences == silentAfter {
-			q.probed = time.Now()
-			if q.silence != nil {
-				close(q.silence)
-				q.silence = nil
+// answered notes that the phone has answered a request about a source.
+func (q *queue) answered(s source) {
+	q.change(func(now time.Time) {
+		if q.phone.missed {
+			q.turns.unparkAll()
+		} else if p := q.turns.parties[s]; p != nil && p.parked != nil {
+			q.turns.unpark(p)
+		}
+		q.phone.answered(s, now)
+	})
+}
+
+// heard notes a stanza that only our own phone can have sent. A silent source stays silent, unless
+// its silence may only have been the phone's.
+func (q *queue) heard() {
+	q.change(func(now time.Time) {
+		if q.phone.missed {
+			q.turns.unparkAll() // sources may have another chance
+		}
+		q.phone.hear(now)
+	})
+}
+
+// timedOut notes that the server had a request, and that no answer came in Options.Timeout.
+func (q *queue) timedOut(t *ticket) {
+	q.change(func(now time.Time) {
+		phoneFell, sourceFell := q.phone.timedOut(t, now)
+		switch {
+		case phoneFell:
+			for turn := q.turns.rings[live].Front(); turn != nil; {
+				p := turn.Value.(*party)
+				turn = turn.Next() // before its line can end
+				q.refuseLine(p, ErrPhoneSilent, func(*ticket) bool { return true })
+			}
+		case sourceFell:
+			if p := q.turns.parties[t.source]; p != nil {
+				q.refuseLine(p, errSourceSilent, func(other *ticket) bool { return other.byBot == t.byBot })
 			}
 		}
 	})
 }
 
-// change changes the queue, and then calls those who may go, or who never will.
-func (q *queue) change(how func()) {
+// handlerGaveUp notes that an event handler has waited for HandlerTimeout for the answer to a
+// request.
+func (q *queue) handlerGaveUp(t *ticket) {
 	q.mu.Lock()
-	how()
-	admitted, refused := q.admit(time.Now())
+	defer q.mu.Unlock()
+	q.phone.gaveUp(t.source, time.Now())
+}
+
+// lastHeard returns when the phone has sent anything last; zero if it has not, to this process.
+func (q *queue) lastHeard() time.Time {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.phone.heard
+}
+
+// mayBeOff reports whether the phone has left a request without an answer, and has sent nothing
+// since, nor in a while before now.
+func (q *queue) mayBeOff(while time.Duration) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.phone.missed && time.Since(q.phone.heard) >= while
+}
+
+// isSilent reports whether the phone, or a source of downloads, is silent.
+func (q *queue) isSilent(s source) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.phone.isSilent() || q.phone.isSourceSilent(voice{source: s})
+}
+
+// mayWait reports whether an event handler may begin to wait for a source.
+func (q *queue) mayWait(s source) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.phone.mayWait(s, time.Now())
+}
+
+// silence returns a channel that is closed when event handlers should no longer wait for a source,
+// or nil if that is so already.
+func (q *queue) silence(s source) <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.phone.silence(s, time.Now())
+}
+
+// waitingNow returns how many tickets wait for a place.
+func (q *queue) waitingNow() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.turns.waiting
+}
+
+// change changes the queue, and then tells tickets that they may go, or never will.
+func (q *queue) change(how func(now time.Time)) {
+	q.mu.Lock()
+	now := time.Now()
+	how(now)
+	q.admit(now)
+	calls := q.calls
+	q.calls = nil
 	q.mu.Unlock()
-	for _, t := range admitted {
-		t.call(nil)
-	}
-	for _, t := range refused {
-		t.call(ErrPhoneSilent)
+	for _, c := range calls {
+		c.ticket.call(c.err)
 	}
 }
 
-// admit returns those who may go now, and those who never will. It needs q.mu.
-func (q *queue) admit(now time.Time) (admitted, refused []*ticket) {
-	take := func(l lane) bool {
-		if len(q.tickets[l]) == 0 || q.taken >= q.places || l == backfill && q.filling >= max(1, q.places-1) {
-			return false
+// The rest needs q.mu.
+
+// lineUp lets a ticket wait, unless it is live and the phone would not answer it. A probe of a
+// silent phone does not wait: it goes at once or not at all.
+func (q *queue) lineUp(t *ticket, now time.Time) {
+	p := q.turns.of(t.source)
+	t.party = p
+	phoneSilent, sourceSilent := q.phone.isSilent(), q.phone.isSourceSilent(t.voice())
+	switch {
+	case t.lane == backfill || t.insists || !phoneSilent && !sourceSilent:
+		q.turns.join(t)
+	case phoneSilent && q.phone.lets(t, now) && q.hasRoom(live, now) && q.fits(t):
+		q.take(t, now)
+	case phoneSilent:
+		q.refuse(t, ErrPhoneSilent)
+	case q.phone.lets(t, now):
+		q.phone.asks(t, now) // or the next one would think that it is the one
+		q.turns.join(t)
+	default:
+		q.refuse(t, errSourceSilent)
+	}
+}
+
+// take gives a ticket a place.
+func (q *queue) take(t *ticket, now time.Time) {
+	q.phone.asks(t, now)
+	q.budget.take(t.lane, now)
+	q.taken++
+	if t.lane == backfill {
+		q.filling++
+	}
+	t.party.taken[t.lane]++
+	t.taken = true
+	q.calls = append(q.calls, verdict{t, nil})
+}
+
+func (q *queue) refuse(t *ticket, err error) {
+	q.turns.forget(t.party)
+	t.party = nil
+	q.calls = append(q.calls, verdict{t, err})
+}
+
+// refuseLine refuses the live tickets of a party that do not insist.
+func (q *queue) refuseLine(p *party, err error, which func(*ticket) bool) {
+	for e := p.lines[live].Front(); e != nil; {
+		t := e.Value.(*ticket)
+		e = e.Next()
+		if !t.insists && which(t) {
+			q.turns.step(t)
+			q.refuse(t, err)
 		}
-		t := q.tickets[l][0]
-		q.tickets[l] = q.tickets[l][1:]
-		q.taken++
-		if l == backfill {
-			q.filling++
-			q.paced = now
+	}
+}
+
+// admit lets all tickets go that may.
+func (q *queue) admit(now time.Time) {
+	for e := q.turns.parked.Front(); e != nil && !e.Value.(*party).due.After(now); e = q.turns.parked.Front() {
+		q.turns.unpark(e.Value.(*party))
+	}
+	for l := range lanes {
+		for q.hasRoom(l, now) {
+			t := q.next(l, now)
+			if t == nil {
+				break
+			}
+			p := t.party
+			q.turns.step(t)
+			if p.turns[l] != nil {
+				q.turns.rings[l].MoveToBack(p.turns[l])
+			}
+			q.take(t, now)
 		}
-		t.taken = true
-		admitted = append(admitted, t)
+	}
+	q.lookAgain(now)
+}
+
+// next returns the ticket whose turn it is, or nil. It looks at few parties, since each that it
+// passes over has a quarter of the places or is parked.
+func (q *queue) next(l lane, now time.Time) *ticket {
+	for turn := q.turns.rings[l].Front(); turn != nil; {
+		p := turn.Value.(*party)
+		turn = turn.Next()
+		t := p.lines[l].Front().Value.(*ticket)
+		switch {
+		case l == backfill && !q.phone.letsSource(t.voice(), now):
+			q.turns.park(p, q.phone.tryOf(t.voice()))
+			turn = q.turns.rings[l].Front() // those passed over may be alone now
+		case q.fits(t):
+			return t
+		}
+	}
+	return nil
+}
+
+// hasRoom reports whether there is a place for a lane, and whether its time has come.
+func (q *queue) hasRoom(l lane, now time.Time) bool {
+	return q.hasPlace(l) && !q.readyAt(l).After(now)
+}
+
+func (q *queue) hasPlace(l lane) bool {
+	return q.taken < q.places && (l == live || q.filling < max(1, q.places-1))
+}
+
+// fits reports whether one more place is in the share of a ticket's source.
+func (q *queue) fits(t *ticket) bool {
+	l, p := t.lane, t.party
+	alone := q.turns.rings[l].Len() == 0 || q.turns.rings[l].Len() == 1 && p.turns[l] != nil
+	switch {
+	case p.taken[l] < max(1, q.places/shares):
 		return true
+	case !alone:
+		return false
 	}
-	if q.silences >= silentAfter {
-		wait := probePause - now.Sub(q.probed)
-		if wait <= 0 && (take(live) || take(backfill)) {
-			q.probed, wait = now, probePause
-		}
-		q.lookAgainAfter(wait)
-		refused, q.tickets[live] = q.tickets[live], nil
-		return admitted, refused
-	}
-	for take(live) {
-	}
-	for len(q.tickets[backfill]) > 0 {
-		if wait := max(q.pace-now.Sub(q.paced), q.crowded(now)); wait > 0 {
-			q.lookAgainAfter(wait)
-			break
-		}
-		if !take(backfill) {
-			break
-		}
-	}
-	return admitted, refused
+	return l == backfill || t.insists || q.places-q.taken > q.places/shares
 }
 
-// crowded returns for how long backfill waits because of everything that went out in the last
-// minute: of what its pace allows in a minute, it leaves an eighth to others. It needs q.mu.
-func (q *queue) crowded(now time.Time) time.Duration {
-	if q.pace <= 0 {
-		return 0
+// readyAt returns from when on a lane may send, if there is a place.
+func (q *queue) readyAt(l lane) time.Time {
+	ready := q.budget.readyAt(l)
+	if l == backfill && q.phone.isSilent() {
+		return latest(ready, q.phone.probeDue)
 	}
-	room := max(1, int(time.Minute/q.pace)*7/8)
-	if len(q.lately) < room {
-		return 0
-	}
-	return time.Minute - now.Sub(q.lately[len(q.lately)-room])
+	return ready
 }
 
-// recent returns what is left of some times without those that are more than a minute ago.
-func recent(times []time.Time) []time.Time {
-	return slices.DeleteFunc(times, func(at time.Time) bool { return time.Since(at) >= time.Minute })
-}
-
-// lookAgainAfter sees to it that backfill goes on after a while, if it waits for that. A live
-// request looks for itself.
-func (q *queue) lookAgainAfter(wait time.Duration) {
-	if len(q.tickets[backfill]) == 0 || wait <= 0 {
+// lookAgain sets the timer for tickets that wait for their time. Tickets that wait for a place go
+// on when one becomes free.
+func (q *queue) lookAgain(now time.Time) {
+	var at time.Time
+	for l := range lanes {
+		ready := q.readyAt(l)
+		if q.turns.rings[l].Len() > 0 && q.hasPlace(l) && ready.After(now) && (at.IsZero() || ready.Before(at)) {
+			at = ready
+		}
+	}
+	if e := q.turns.parked.Front(); e != nil {
+		if due := e.Value.(*party).due; at.IsZero() || due.Before(at) {
+			at = due
+		}
+	}
+	switch {
+	case at.Equal(q.wakeAt):
 		return
-	}
-	if q.wake != nil {
+	case at.IsZero():
 		q.wake.Stop()
+	case q.wake == nil:
+		q.wake = time.AfterFunc(at.Sub(now), q.lookNow)
+	default:
+		q.wake.Reset(at.Sub(now))
 	}
-	q.wake = time.AfterFunc(wait, func() { q.change(func() {}) })
+	q.wakeAt = at
+}
+
+func (q *queue) lookNow() {
+	q.change(func(time.Time) { q.wakeAt = time.Time{} })
 }

@@ -2,367 +2,297 @@ package reupload
 
 import (
 	"fmt"
-	"slices"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"go.mau.fi/whatsmeow/types"
 )
 
-// A desk hands out tickets of one queue and notes who was called, in which order.
-type desk struct {
-	*testing.T
-	queue   *queue
-	mu      sync.Mutex // guards called: a timer can call
-	called  []string
-	tickets map[string]*ticket
-}
-
-func newDesk(t *testing.T, places int, pace time.Duration) *desk {
-	return &desk{T: t, queue: &queue{places: places, pace: pace}, tickets: make(map[string]*ticket)}
-}
-
-// enter lines tickets up, whose names begin with L for live and B for backfill.
-func (d *desk) enter(names ...string) {
-	for _, name := range names {
-		t := &ticket{lane: live}
-		if name[0] == 'B' {
-			t.lane = backfill
-		}
-		t.call = func(err error) {
-			if err != nil {
-				if err != ErrPhoneSilent {
-					d.Errorf("%s is called with %v", name, err)
-				}
-				name = "!" + name
-			}
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			d.called = append(d.called, name)
-		}
-		d.tickets[name] = t
-		d.queue.enter(t)
-	}
-}
-
-func (d *desk) leave(names ...string) {
-	for _, name := range names {
-		d.queue.leave(d.tickets[name])
-	}
-}
-
-// calls checks who was called since the last time. A name after an exclamation mark is one
-// who was refused.
-func (d *desk) calls(names ...string) {
-	d.Helper()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !slices.Equal(d.called, names) {
-		d.Errorf("called are %v, want %v", d.called, names)
-	}
-	d.called = nil
-}
-
-func (d *desk) silence() {
-	for range silentAfter {
-		d.queue.timedOut()
-	}
-}
-
-// isEmpty checks that all who have left have left nothing.
-func (d *desk) isEmpty() {
-	d.Helper()
-	d.queue.mu.Lock()
-	defer d.queue.mu.Unlock()
-	if q := d.queue; q.taken != 0 || q.filling != 0 || len(q.tickets[live]) != 0 || len(q.tickets[backfill]) != 0 {
-		d.Errorf("there are %d places taken, %d of them by backfill, and %d + %d waiting; want none",
-			q.taken, q.filling, len(q.tickets[live]), len(q.tickets[backfill]))
-	}
-}
-
-// inBubble runs a test in a bubble, where time passes only when everybody waits.
-func inBubble(t *testing.T, test func(*testing.T)) {
-	t.Helper()
-	t.Parallel()
-	synctest.Test(t, test)
-}
-
-// pass lets time pass, and everything happen that is due then.
-func pass(d time.Duration) {
-	time.Sleep(d)
-	synctest.Wait()
-}
-
 func TestQueueHasSoManyPlaces(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		d := newDesk(t, 2, 0)
-		d.enter("L1", "L2", "L3", "L4")
-		d.calls("L1", "L2")
-		d.leave("L1")
-		d.calls("L3")
-		d.leave("L1", "L1") // once more is not one more
+	atDesk(t, 2, 0, func(d *desk) {
+		d.enter("La1", "La2", "La3", "La4")
+		d.calls("La1", "La2")
+		d.leave("La1")
+		d.calls("La3")
+		d.leave("La1", "La1") // a second time changes nothing
 		d.calls()
-		d.leave("L4") // who waits
-		d.leave("L2", "L3")
+		d.leave("La4") // it waits
+		d.leave("La2", "La3")
 		d.calls()
 		d.isEmpty()
 	})
 }
 
 func TestLiveGoesBeforeBackfill(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		d := newDesk(t, 2, 0)
-		d.enter("L1", "L2", "B1", "B2", "L3")
-		d.calls("L1", "L2")
-		d.leave("L1")
-		d.calls("L3")
-		d.leave("L2")
-		d.calls("B1")
-		d.enter("L4")
-		d.leave("L3")
-		d.calls("L4")
+	atDesk(t, 2, 0, func(d *desk) {
+		d.enter("La1", "La2", "Bb1", "Bb2", "La3")
+		d.calls("La1", "La2")
+		d.leave("La1")
+		d.calls("La3")
+		d.leave("La2")
+		d.calls("Bb1")
+		d.enter("La4")
+		d.leave("La3")
+		d.calls("La4")
 	})
 }
 
 func TestBackfillLeavesOnePlaceFree(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		for places, want := range map[int][]string{1: {"B1"}, 2: {"B1"}, 3: {"B1", "B2"}, 5: {"B1", "B2", "B3", "B4"}} {
+		for places, want := range map[int]int{1: 1, 2: 1, 3: 2, 5: 4, 32: 31} {
 			d := newDesk(t, places, 0)
-			d.enter("B1", "B2", "B3", "B4", "B5")
-			d.calls(want...)
+			backfilled := many("Ba", 40)
+			d.enter(backfilled...)
+			d.calls(backfilled[:want]...)
 			if places > 1 {
-				d.enter("L1")
-				d.calls("L1")
-				d.leave("L1")
+				d.enter("La1")
+				d.calls("La1")
+				d.leave("La1")
 				d.calls() // its place stays free for the next one
 			}
-			d.leave("B1")
-			d.calls(fmt.Sprintf("B%d", len(want)+1))
-			d.leave("B1", "B2", "B3", "B4", "B5")
-			d.called = nil
+			d.leave("Ba1")
+			d.calls(backfilled[want])
+			d.leave(backfilled...)
+			d.takeCalls()
 			d.isEmpty()
 		}
 	})
 }
 
-func TestBackfillKeepsItsPace(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		d := newDesk(t, 4, time.Second)
-		d.enter("B1", "B2", "B3", "B4")
-		d.calls("B1")
-		pass(999 * time.Millisecond)
-		d.enter("L1") // has no pace
-		d.calls("L1")
-		d.leave("B1") // and a place that is free does not hurry the others
-		d.calls()
-		pass(time.Millisecond)
-		d.calls("B2")
-		pass(time.Second)
-		d.calls("B3")
-		pass(time.Hour) // three places are for backfill; L1 has the fourth
-		d.calls("B4")
-		d.leave("B2", "B3", "B4")
-		pass(time.Hour)
-		d.enter("B5") // at once: the last one is long ago
-		d.calls("B5")
+func TestSourcesTakeTurns(t *testing.T) {
+	for _, lane := range []string{"L", "B"} {
+		t.Run(lane, func(t *testing.T) {
+			atDesk(t, 1, 0, func(d *desk) {
+				d.enter("Lz0")
+				d.calls("Lz0")
+				for _, name := range []string{"a1", "a2", "a3", "b1", "b2", "c1"} {
+					d.enter(lane + name)
+				}
+				before := "Lz0"
+				for i, name := range []string{"a1", "b1", "c1", "a2", "b2", "a3", "d1"} {
+					if i == 4 {
+						d.enter(lane + "d1") // comes last, and then is behind those that were there
+					}
+					d.leave(before)
+					want := lane + name
+					d.calls(want)
+					before = want
+				}
+				d.leave(before)
+				d.isEmpty()
+			})
+		})
+	}
+}
+
+func TestSourceHasNoMoreThanAQuarter(t *testing.T) {
+	t.Run("while others wait", func(t *testing.T) {
+		atDesk(t, 32, 0, func(d *desk) {
+			d.queue.places = 0
+			d.enter(many("La", 50)...)
+			d.enter(many("Lb", 50)...)
+			d.queue.places = 32
+			d.queue.change(func(time.Time) {})
+			d.callsSo(map[string]int{"La": 8, "Lb": 8})
+			d.enter(many("Lc", 50)...)
+			d.enter(many("Ld", 50)...)
+			d.callsSo(map[string]int{"Lc": 8, "Ld": 8})
+			d.enter(many("Le", 2)...)
+			d.calls() // there is no place
+			d.leave("La1", "Lb1", "Lc1", "Ld1", "La2", "Lb2")
+			d.calls("La9", "Lb9", "Lc9", "Ld9", "Le1", "La10") // it is in turn, as soon as there is one
+		})
+	})
+	t.Run("of few places, but one", func(t *testing.T) {
+		atDesk(t, 3, 0, func(d *desk) {
+			d.enter("Lz1", "Lz2", "Lz3", "La1", "La2", "Lb1")
+			d.leave("Lz1", "Lz2", "Lz3")
+			d.calls("Lz1", "Lz2", "Lz3", "La1", "Lb1", "La2") // the last one alone
+		})
+	})
+	t.Run("in backfill", func(t *testing.T) {
+		atDesk(t, 8, 0, func(d *desk) {
+			d.queue.places = 0
+			d.enter(many("Ba", 9)...)
+			d.enter(many("Bb", 9)...)
+			d.queue.places = 8
+			d.queue.change(func(time.Time) {})
+			d.callsSo(map[string]int{"Ba": 2, "Bb": 2})
+		})
+	})
+}
+
+// Thirty-two silent requests of one source take nothing from others.
+func TestNewcomerNeverWaitsForAGreedySource(t *testing.T) {
+	atDesk(t, 32, 0, func(d *desk) {
+		d.enter(many("La", 100)...)
+		d.callsSo(map[string]int{"La": 24})
+		d.enter(many("Lb", 10)...)
+		d.callsSo(map[string]int{"Lb": 8}) // the quarter that is free
+		for i := range 16 {
+			d.leave(fmt.Sprint("La", i+1))
+			if i < 2 {
+				d.callsSo(map[string]int{}) // both have their quarter, and wait
+			}
+		}
+		d.takeCalls()
+		d.leave("Lb1")
+		d.calls("Lb9")
+		d.enter("Lc1")
+		d.calls("Lc1")
+	})
+}
+
+// What the bot asks for in so many words may take all places, of one source too.
+func TestAllPlacesForWhatInsists(t *testing.T) {
+	atDesk(t, 32, 0, func(d *desk) {
+		d.enter(many("Ia", 40)...)
+		d.callsSo(map[string]int{"Ia": 32})
+	})
+}
+
+// A newcomer that finds no place gets the next ones, before the sources that have their quarter.
+func TestNewcomerGetsTheNextPlaces(t *testing.T) {
+	atDesk(t, 4, 0, func(d *desk) {
+		d.enter("La1", "La2", "La3", "La4", "Lb1", "Lb2")
+		d.calls("La1", "La2", "La3", "Lb1")
+		d.enter("Lc1", "Ld1")
+		d.leave("La1")
+		d.calls("Lc1")
+		d.leave("La2")
+		d.calls("Ld1")
+		d.leave("La3") // a has none now
+		d.calls("La4")
+	})
+}
+
+// A chat whose backfill has many places still has its share of the live ones.
+func TestBackfillIsNotInTheLiveShare(t *testing.T) {
+	atDesk(t, 8, 0, func(d *desk) {
+		d.enter(many("Ba", 7)...)
+		d.callsSo(map[string]int{"Ba": 7})
+		d.enter("La1", "Lb1")
+		d.calls("La1")
+		d.leave("La1", "Ba1")
+		d.calls("Lb1")
+		d.enter("La2")
+		d.calls("La2")
 	})
 }
 
 func TestBackfillThatHurries(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		d := newDesk(t, 2, time.Second)
-		d.enter("B1", "B2", "B3")
-		d.calls("B1")
-		d.queue.hurry(d.tickets["B3"])
-		d.calls("B3")
-		d.queue.hurry(d.tickets["B1"]) // has its place already
-		d.leave("B1")
-		pass(time.Second)
-		d.calls("B2")
-		d.leave("B3", "B2")
+	atDesk(t, 2, time.Second, func(d *desk) {
+		d.enter("Ba1", "Ba2", "Ba3")
+		d.calls("Ba1")
+		d.queue.hurry(d.tickets["Ba3"])
+		d.calls("Ba3")
+		d.queue.hurry(d.tickets["Ba1"]) // has its place already
+		d.leave("Ba1")
+		pass(2 * time.Second)
+		d.calls("Ba2")
+		d.leave("Ba3", "Ba2")
+		d.isEmpty()
+		d.enter("Lc1", "Lc2", "Ld1", "Ld2")
+		d.calls("Lc1", "Lc2")
+		d.queue.hurry(d.tickets["Ld1"]) // is live already, and keeps its turn
+		d.leave("Lc1", "Lc2")
+		d.calls("Ld1", "Ld2")
+		later := ticketNamed("Bb1")
+		d.queue.hurry(later) // before it enters
+		if later.lane != live {
+			d.Error("it does not hurry")
+		}
+	})
+}
+
+func TestBackfillThatHurriesWhileThePhoneIsSilent(t *testing.T) {
+	atDesk(t, 2, 0, func(d *desk) {
+		silencePhone(d.queue)
+		d.enter("Ba1", "Ba2")
+		d.queue.hurry(d.tickets["Ba1"])
+		d.calls("!Ba1")
+		d.leave("Ba1", "Ba2")
 		d.isEmpty()
 	})
 }
 
 // Backfill that waits for a place as well as for its pace is not forgotten.
 func TestBackfillGoesOnWhenThereIsAPlace(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		d := newDesk(t, 1, time.Second)
-		d.enter("B1", "B2", "L1")
-		d.calls("B1")
+	atDesk(t, 1, time.Second, func(d *desk) {
+		d.enter("Ba1", "Ba2", "La1")
+		d.calls("Ba1")
 		pass(500 * time.Millisecond)
-		d.leave("B1")
-		d.calls("L1")
+		d.leave("Ba1")
+		d.calls("La1")
 		pass(time.Minute)
 		d.calls()
-		d.leave("L1")
-		d.calls("B2")
-		d.leave("B2")
+		d.leave("La1")
+		d.calls("Ba2")
+		d.leave("Ba2")
 		d.isEmpty()
 	})
 }
 
-func TestPhoneIsSilentAfterThreeTimeOutsInARow(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		d := newDesk(t, 10, 0)
-		d.queue.timedOut()
-		d.queue.timedOut()
-		d.enter("L1")
-		d.calls("L1")
-		d.queue.answered() // between
-		d.queue.timedOut()
-		d.queue.timedOut()
-		d.enter("L2")
-		d.calls("L2")
-		d.queue.timedOut()
-		d.enter("L3", "L4")
-		d.calls("!L3", "!L4")
-		d.leave("L1", "L2", "L3", "L4")
-		d.isEmpty()
-	})
-}
-
-func TestWhoWaitsIsToldThatThePhoneIsSilent(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		d := newDesk(t, 1, 0)
-		d.enter("L1", "L2", "B1", "L3")
-		d.calls("L1")
-		silent := d.queue.becomesSilent()
-		d.silence()
-		d.calls("!L2", "!L3")
-		select {
-		case <-silent:
-		default:
-			t.Error("who asks whether the phone becomes silent is not told")
-		}
-		if d.queue.becomesSilent() != nil {
-			t.Error("a phone that is silent becomes silent")
-		}
-		d.leave("L1") // no place, but the silence is in the way now
-		d.calls()
-		d.queue.answered()
-		d.calls("B1")
-		again := d.queue.becomesSilent()
-		d.silence()
-		select {
-		case <-again:
-		default:
-			t.Error("it is not told the second time")
-		}
-	})
-}
-
-func TestSilentPhoneIsAskedOnceAMinute(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		d := newDesk(t, 10, time.Second)
-		d.silence()
-		pass(probePause - time.Millisecond)
-		d.enter("L1", "B1") // B1 waits from now on
-		d.calls("!L1")
-		pass(time.Millisecond)
-		d.calls("B1") // as nobody live is there
-		d.enter("L2", "B2")
-		d.calls("!L2")
-		pass(probePause / 2)
-		d.queue.timedOut() // the probe; its minute goes on
-		d.leave("B1")
-		pass(probePause/2 - time.Millisecond)
-		d.enter("L3")
-		d.calls("!L3")
-		pass(time.Millisecond)
-		d.calls("B2")
-		pass(2 * probePause)
-		d.enter("L4", "L5")
-		d.calls("L4", "!L5") // the first one is the probe
-		d.enter("B3")
-		pass(probePause - time.Millisecond)
-		d.calls()
-		pass(time.Millisecond)
-		d.calls("B3")
-		d.leave("B2", "L4", "B3")
-		d.isEmpty()
-	})
-}
-
-func TestAnyAnswerEndsTheSilence(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		d := newDesk(t, 10, time.Second)
-		d.silence()
-		d.enter("B1", "B2")
-		d.calls()
-		d.queue.answered()
-		d.calls("B1")
-		d.enter("L1")
-		d.calls("L1")
-		pass(time.Second)
-		d.calls("B2")
-		d.queue.timedOut() // the count begins anew
-		d.queue.timedOut()
-		d.enter("L2")
-		d.calls("L2")
-	})
-}
-
-// A silent phone has no place left for a probe either, while those that it was asked before wait.
-func TestProbeNeedsAPlace(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		d := newDesk(t, 1, 0)
-		d.enter("L1", "B1")
-		d.calls("L1")
-		d.silence()
-		pass(2 * probePause)
-		d.enter("L2")
-		d.calls("!L2")
-		d.leave("L1")
-		d.calls("B1")
-	})
-}
-
-// A probe of the backfill leaves one place free, too.
-func TestProbeOfBackfillLeavesOnePlaceFree(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		d := newDesk(t, 2, 0)
-		d.enter("B1", "B2")
-		d.calls("B1")
-		d.silence()
-		pass(2 * probePause)
-		d.calls()
-		d.queue.answered()
-		d.enter("L1")
-		d.calls("L1")
-	})
-}
-
-// Twenty old pictures cost a bot whose phone is off a minute and a half, and not ten minutes.
-func TestSilentPhoneCostsLittle(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		d := newDesk(t, 32, time.Second)
-		const timeout = 30 * time.Second
-		n, sent := 0, 0
-		twenty := func() {
-			for range 20 {
-				n++
-				name := fmt.Sprintf("L%d", n)
-				d.enter(name)
-				if d.called[len(d.called)-1] == name {
-					sent++
-					pass(timeout)
-					d.queue.timedOut()
-					d.leave(name)
-				}
+// A call can use the queue: it holds no lock.
+func TestCallsAreOutsideTheLock(t *testing.T) {
+	atDesk(t, 1, 0, func(d *desk) {
+		n := 0
+		var next func(error)
+		next = func(err error) {
+			if n++; n < 5 {
+				d.queue.enter(&ticket{call: next})
+			}
+			if d.queue.waitingNow() != min(n, 4)-n+1 && n < 5 {
+				d.Errorf("%d wait", d.queue.waitingNow())
 			}
 		}
-		began := time.Now()
-		twenty()
-		if took := time.Since(began); took > 100*time.Second || sent != silentAfter {
-			t.Errorf("twenty requests take %s and send %d, want at most 100s and %d", took, sent, silentAfter)
+		first := &ticket{call: next}
+		d.queue.enter(first)
+		d.queue.leave(first)
+		if n != 2 {
+			d.Errorf("%d were called", n)
 		}
-		pass(10 * time.Minute)
-		began = time.Now()
-		twenty()
-		if took := time.Since(began); took != timeout || sent != silentAfter+1 {
-			t.Errorf("the next twenty take %s and send %d, want %s and one probe", took, sent-silentAfter, timeout)
-		}
-		d.isEmpty()
 	})
+}
+
+func BenchmarkQueue(b *testing.B) {
+	for _, lane := range []lane{live, backfill} {
+		for _, waiting := range []int{10, 10_000} {
+			for _, sources := range []int{1, 10, 10_000} {
+				if sources > waiting {
+					continue
+				}
+				b.Run(fmt.Sprintf("lane=%d/waiting=%d/sources=%d", lane, waiting, sources), func(b *testing.B) {
+					benchmarkQueue(b, lane, waiting, sources)
+				})
+			}
+		}
+	}
+}
+
+// benchmarkQueue measures what one ticket costs: it enters behind those that wait, one of them gets
+// a place, sends and leaves, and every fourth one leaves while it waits.
+func benchmarkQueue(b *testing.B, l lane, waiting, sources int) {
+	q := newQueue(32, -1)
+	var placed []*ticket
+	enter := func(n int) *ticket {
+		t := &ticket{lane: l, source: types.NewJID(fmt.Sprint(n%sources), types.DefaultUserServer)}
+		t.call = func(error) { placed = append(placed, t) }
+		q.enter(t)
+		return t
+	}
+	for n := range waiting {
+		enter(n)
+	}
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		if t := enter(n); n%4 == 0 && !t.taken {
+			q.leave(t)
+			continue
+		}
+		q.sent()
+		next := placed[0]
+		placed = placed[1:]
+		q.leave(next)
+	}
 }

@@ -4,17 +4,19 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/types"
 )
 
-// Sizes of what comes from outside. Real message ids have 20 to 32 bytes, JIDs some 30 and direct
-// paths some 200. What is larger is refused, and never cut.
+// Largest sizes of input. Real message ids have 20 to 32 bytes, JIDs some 30 and direct paths some
+// 200. Larger ones are refused, and never cut.
 const (
 	maxMessageID  = 128
-	maxJID        = 128 // user and server
+	mediaKeySize  = 32 // of every WhatsApp media key
+	fileHashSize  = 32 // SHA-256
 	maxDirectPath = 2 << 10
 )
 
@@ -26,9 +28,12 @@ type Request struct {
 	IsFromMe  bool      // whether this account sent the message
 	// Participant is the sender in groups, broadcast lists and status, and empty in one-to-one
 	// chats. It may be empty for the account's own messages. A device part is ignored. It may lack
-	// its server, as databases store it: then the group tells whether its members go by phone
-	// number or by LID.
+	// its server, or have a whole JID in its User, as databases store it: then it is looked for as
+	// the account itself, as a number that the client knows, and among the group's members.
 	Participant types.JID
+	// Paths are direct paths or URLs of the file that are tried before the phone is asked, such as
+	// a bot's table has. Host and scheme are ignored.
+	Paths []string
 }
 
 // String names the message, and not the media key.
@@ -38,6 +43,9 @@ func (r Request) String() string {
 
 // Format prints what String returns, whatever the verb: the media key is a secret.
 func (r Request) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
+
+// LogValue implements [slog.LogValuer]: the media key is a secret.
+func (r Request) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
 // NewRequest describes the request for a file of a message, as the protocol wants it: the
 // participant is there for groups, broadcast lists and status, whatever info.IsGroup says
@@ -68,40 +76,51 @@ func hasParticipant(chat types.JID) bool {
 	return chat.Server == types.GroupServer || chat.Server == types.BroadcastServer
 }
 
-// normalize checks a request and returns it as it goes on the wire, without device parts and with a
-// copy of the media key. The error wraps ErrInvalidRequest or is ErrNewsletter.
+// normalize checks a request and returns it with canonical names, see names.go, and a copy of the
+// media key. The error wraps ErrInvalidRequest or is ErrNewsletter.
 func (r Request) normalize() (Request, error) {
-	r.Chat, r.Participant = r.Chat.ToNonAD(), r.Participant.ToNonAD()
-	for _, jid := range [...]*types.JID{&r.Chat, &r.Participant} {
-		if jid.Server == types.LegacyUserServer { // the name that backups and WhatsApp Web's store use
-			jid.Server = types.DefaultUserServer
-		}
+	chat, err := canonicalChat(r.Chat)
+	if err != nil {
+		return r, err
 	}
+	r.Chat = chat
 	switch {
-	case r.Chat.Server == types.NewsletterServer:
-		return r, ErrNewsletter
 	case r.MessageID == "":
 		return r, fmt.Errorf("%w: MessageID is empty", ErrInvalidRequest)
 	case len(r.MessageID) > maxMessageID:
 		return r, fmt.Errorf("%w: MessageID has %d bytes, more than %d", ErrInvalidRequest, len(r.MessageID), maxMessageID)
-	case sizeOf(r.Chat) > maxJID:
-		return r, fmt.Errorf("%w: Chat has %d bytes, more than %d", ErrInvalidRequest, sizeOf(r.Chat), maxJID)
-	case sizeOf(r.Participant) > maxJID:
-		return r, fmt.Errorf("%w: Participant has %d bytes, more than %d", ErrInvalidRequest, sizeOf(r.Participant), maxJID)
-	case r.Chat.IsEmpty() || r.Chat.User == "":
-		return r, fmt.Errorf("%w: Chat %q does not name a chat", ErrInvalidRequest, r.Chat)
 	case len(r.MediaKey) != mediaKeySize:
 		return r, fmt.Errorf("%w: MediaKey has %d bytes, want %d", ErrInvalidRequest, len(r.MediaKey), mediaKeySize)
-	case !hasParticipant(r.Chat):
-		r.Participant = types.EmptyJID
-	case !r.IsFromMe && r.Participant.User == "":
-		return r, fmt.Errorf("%w: Participant is empty, but chat %s needs the sender of message %s", ErrInvalidRequest, r.Chat, r.MessageID)
+	}
+	if r.Participant, err = r.participant(); err != nil {
+		return r, err
 	}
 	r.MediaKey = bytes.Clone(r.MediaKey)
 	return r, nil
 }
 
-func sizeOf(jid types.JID) int { return len(jid.User) + len(jid.Server) }
+// participant returns the canonical sender of a message in a canonical chat. It is empty in chats
+// with one person, and can be for the account's own messages.
+func (r Request) participant() (types.JID, error) {
+	if !hasParticipant(r.Chat) {
+		return types.EmptyJID, nil
+	}
+	if r.Participant.User == "" && !isDigits(r.Participant.Server) {
+		if !r.IsFromMe {
+			return types.EmptyJID, fmt.Errorf("%w: Participant is empty, but chat %s needs the sender of message %s", ErrInvalidRequest, r.Chat, r.MessageID)
+		}
+		return types.EmptyJID, nil
+	}
+	person, err := canonicalPerson(r.Participant)
+	if err != nil {
+		return types.EmptyJID, err
+	}
+	if person.User == r.Chat.User && (person.Server == "" || r.Chat.Server == types.GroupServer) {
+		return types.EmptyJID, fmt.Errorf("%w: Participant %s is the chat itself: it has to be the person that sent the message",
+			ErrInvalidRequest, quoted(r.Participant))
+	}
+	return person, nil
+}
 
 // Status is the outcome that a phone reports, with the protocol's own numbers
 // (MediaRetryNotification.ResultType).
@@ -141,7 +160,7 @@ type Result struct {
 	MessageSecret []byte
 
 	cause    error // why Status is StatusDecryptionError, when that was found here
-	unsealed bool  // nothing vouches for it
+	unsealed bool  // it was not authenticated
 }
 
 // String tells the status, and not the path or the secret.
@@ -156,8 +175,11 @@ func (r Result) String() string {
 // is a secret.
 func (r Result) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
 
-// Err returns nil on success, and else ErrNotFound, ErrDecryption (perhaps wrapping its cause) or
-// ErrGeneral. ErrNotFound is only what the phone has said sealed: an <error code="2"> is no proof
+// LogValue implements [slog.LogValuer].
+func (r Result) LogValue() slog.Value { return slog.StringValue(r.String()) }
+
+// Err returns nil on success, and otherwise ErrNotFound, ErrDecryption (perhaps wrapping its cause)
+// or ErrGeneral. ErrNotFound takes a sealed answer of the phone: an <error code="2"> does not prove
 // that the file is gone, and is ErrGeneral.
 func (r Result) Err() error {
 	switch r.Status {
@@ -185,7 +207,7 @@ type Reupload struct {
 	Result  Result // DirectPath is set
 	// FileEncSHA256 is the SHA-256 of the encrypted file, 32 bytes, or nil if it is not known.
 	FileEncSHA256 []byte
-	// Late tells that nobody was waiting any more.
+	// Late reports whether the answer came when no caller was waiting any more.
 	Late bool
 	At   time.Time
 }
@@ -197,3 +219,6 @@ func (r Reupload) String() string {
 
 // Format prints what String returns, whatever the verb.
 func (r Reupload) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
+
+// LogValue implements [slog.LogValuer].
+func (r Reupload) LogValue() slog.Value { return slog.StringValue(r.String()) }

@@ -3,7 +3,6 @@ package reupload
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"strconv"
 	"strings"
 	"unicode"
@@ -15,11 +14,11 @@ import (
 	"go.mau.fi/whatsmeow/types/events"
 )
 
-// An address is one way to name a message on the wire. Phone numbers and LIDs are different ways to
-// name the same one.
+// An address is one way to name a message on the wire: the same message can be named by phone
+// numbers and by LIDs.
 type address struct {
 	to          types.JID // the own account, without device part
-	chat        types.JID
+	chat        types.JID // empty for a part of the history, which goes by its message's id alone
 	participant types.JID // empty in one-to-one chats
 }
 
@@ -29,22 +28,24 @@ type address struct {
 //	  <encrypt><enc_p/><enc_iv/></encrypt>
 //	  <rmr jid="CHAT" from_me="true|false" participant="SENDER"/>
 //	</receipt>
+//
+// One for a part of the history has category="peer" in place of the <rmr> (whatsmeow,
+// SendHistorySyncServerErrorReceipt).
 func receiptNode(id types.MessageID, fromMe bool, addr address, env envelope) waBinary.Node {
+	attrs := waBinary.Attrs{"id": id, "to": addr.to, "type": "server-error"}
+	content := []waBinary.Node{{Tag: "encrypt", Content: []waBinary.Node{
+		{Tag: "enc_p", Content: env.ciphertext},
+		{Tag: "enc_iv", Content: env.iv},
+	}}}
+	if addr.chat.IsEmpty() {
+		attrs["category"] = "peer"
+		return waBinary.Node{Tag: "receipt", Attrs: attrs, Content: content}
+	}
 	rmr := waBinary.Attrs{"jid": addr.chat, "from_me": strconv.FormatBool(fromMe)}
 	if !addr.participant.IsEmpty() {
 		rmr["participant"] = addr.participant
 	}
-	return waBinary.Node{
-		Tag:   "receipt",
-		Attrs: waBinary.Attrs{"id": id, "to": addr.to, "type": "server-error"},
-		Content: []waBinary.Node{
-			{Tag: "encrypt", Content: []waBinary.Node{
-				{Tag: "enc_p", Content: env.ciphertext},
-				{Tag: "enc_iv", Content: env.iv},
-			}},
-			{Tag: "rmr", Attrs: rmr},
-		},
-	}
+	return waBinary.Node{Tag: "receipt", Attrs: attrs, Content: append(content, waBinary.Node{Tag: "rmr", Attrs: rmr})}
 }
 
 // isRequestAck reports whether a node is the ack of a request. All receipts for a message have its
@@ -56,7 +57,8 @@ func isRequestAck(node *waBinary.Node) bool {
 // ackError returns the reason that the server gives for refusing a receipt, or nil.
 func ackError(ack *waBinary.Node) error {
 	if code, refused := ack.Attrs["error"]; refused {
-		return fmt.Errorf("%w: error %v", ErrRejected, code)
+		number, _ := strconv.Atoi(fmt.Sprint(code))
+		return &RejectedError{Code: number}
 	}
 	return nil
 }
@@ -64,12 +66,14 @@ func ackError(ack *waBinary.Node) error {
 // An answer is what a mediaretry notification says about one message.
 type answer struct {
 	id       types.MessageID
-	chat     types.JID // of <rmr>; empty if there is none
+	chat     types.JID // of <rmr>, as is the sender, its participant; empty if there is none
+	sender   types.JID
 	envelope envelope
 	isError  bool // it is an <error> node, and status is its code
 	status   Status
-	// stamp tells one answer about a message from another: a nonce is never used twice, and for
-	// want of one there is all that an error says. One that comes again has the same.
+	// stamp tells one answer about a message from another: it is the nonce, which is never used
+	// twice, or all that an error says, which has no nonce. An answer that is delivered again has
+	// the same stamp.
 	stamp string
 }
 
@@ -90,7 +94,10 @@ func parseAnswer(node *waBinary.Node) (a answer, ok bool) {
 	a.id, _ = node.Attrs["id"].(string)
 	rmr := node.GetChildByTag("rmr")
 	if chat, ok := rmr.Attrs["jid"].(types.JID); ok {
-		a.chat = chat.ToNonAD()
+		a.chat = canonicalOr(chat, canonicalChat)
+	}
+	if sender, ok := rmr.Attrs["participant"].(types.JID); ok {
+		a.sender = canonicalOr(sender, canonicalPerson)
 	}
 	if code, ok := node.GetOptionalChildByTag("error"); ok {
 		text, _ := code.Attrs["code"].(string)
@@ -104,6 +111,15 @@ func parseAnswer(node *waBinary.Node) (a answer, ok bool) {
 	return a, a.fits()
 }
 
+// canonicalOr returns the canonical form of a JID, or the JID itself if it has none: then it names
+// nothing that can have been asked for.
+func canonicalOr(jid types.JID, canonical func(types.JID) (types.JID, error)) types.JID {
+	if name, err := canonical(jid); err == nil {
+		return name
+	}
+	return jid
+}
+
 // fits reports whether an answer names a message, and is no larger than answers can be.
 func (a answer) fits() bool {
 	return a.id != "" && len(a.id) <= maxMessageID && len(a.envelope.ciphertext) <= maxAnswer && len(a.stamp) <= maxStamp
@@ -113,7 +129,8 @@ func (a answer) fits() bool {
 func answerFromEvent(evt *events.MediaRetry) (a answer, ok bool) {
 	a = answer{
 		id:       evt.MessageID,
-		chat:     evt.ChatID.ToNonAD(),
+		chat:     canonicalOr(evt.ChatID, canonicalChat),
+		sender:   canonicalOr(evt.SenderID, canonicalPerson),
 		envelope: envelope{ciphertext: evt.Ciphertext, iv: evt.IV},
 		stamp:    "sealed " + string(evt.IV),
 	}
@@ -124,8 +141,8 @@ func answerFromEvent(evt *events.MediaRetry) (a answer, ok bool) {
 	return a, a.fits()
 }
 
-// parseErrorCode reads the code of an <error> node, whose numbers are those of the encrypted
-// result. Whatever is not one of them, to the letter, is a general error.
+// parseErrorCode reads the code of an <error> node, which has the numbers of the encrypted result.
+// Any other text is a general error.
 func parseErrorCode(code string) Status {
 	for _, s := range [...]Status{StatusGeneralError, StatusSuccess, StatusNotFound, StatusDecryptionError} {
 		if code == strconv.Itoa(int(s)) {
@@ -153,14 +170,23 @@ func (a answer) read(c retryCipher) (r reading, opened bool) {
 	if errors.Is(err, errUndecryptable) {
 		return reading{}, false
 	}
-	r.stamp = a.stamp
+	r.stamp, r.sealed = a.stamp, true
 	if r.err = err; err == nil {
 		r.result, r.err = readNotification(a.id, notification)
 	}
 	return r, true
 }
 
-// unsealed reads an answer that nothing vouches for: an error, or one that cannot be opened.
+// names reports whether the answer names a message of a chat and a sender, who is empty in
+// one-to-one chats.
+func (a answer) names(chat, sender types.JID) bool {
+	return a.chat == chat && (a.sender.IsEmpty() || sender.IsEmpty() || a.sender == sender)
+}
+
+// tag tells a sealed answer from any other: a nonce is never used twice.
+func (a answer) tag() string { return a.id + "\x00" + a.stamp }
+
+// unsealed reads an answer that is not authenticated: an error, or one that cannot be opened.
 func (a answer) unsealed() reading {
 	r := reading{stamp: a.stamp}
 	if a.isError {
@@ -171,8 +197,8 @@ func (a answer) unsealed() reading {
 	return r
 }
 
-// readNotification checks a decrypted answer. WhatsApp Web as well refuses one that names another
-// message. One that names none is authentic all the same, as the id is in what the seal covers.
+// readNotification checks a decrypted answer. Like WhatsApp Web, it refuses one that names another
+// message. One that names none is authentic all the same, because the seal covers the id.
 func readNotification(id types.MessageID, n *waMmsRetry.MediaRetryNotification) (Result, error) {
 	if n.GetStanzaID() != "" && n.GetStanzaID() != id {
 		return Result{}, fmt.Errorf("%w: it is about another message", ErrInvalidAnswer)
@@ -203,7 +229,8 @@ func checkResult(r Result) (Result, error) {
 
 // checkDirectPath returns what is wrong with a direct path. whatsmeow appends it to "https://" +
 // host, so that a path such as "@evil.example/" or "//evil.example/" would lead to another host.
-// The error does not quote the path, which is a token.
+// The error does not quote the path, which is a token. For a good path it allocates nothing, since
+// each message with a file has one.
 func checkDirectPath(path string) error {
 	switch {
 	case path == "":
@@ -217,11 +244,28 @@ func checkDirectPath(path string) error {
 	case strings.ContainsFunc(path, notInDirectPath):
 		return errors.New("the direct path holds a space, control character, backslash or fragment")
 	}
-	u, err := url.Parse(path)
-	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" {
-		return errors.New("the direct path is not a path with a query")
+	if before, _, _ := strings.Cut(path, "?"); !hasWholeEscapes(before) {
+		return errors.New("the direct path holds a percent sign without two hexadecimal digits")
 	}
 	return nil
+}
+
+// hasWholeEscapes reports whether each percent sign is followed by two hexadecimal digits.
+func hasWholeEscapes(path string) bool {
+	for {
+		_, rest, found := strings.Cut(path, "%")
+		switch {
+		case !found:
+			return true
+		case len(rest) < 2 || !isHex(rest[0]) || !isHex(rest[1]):
+			return false
+		}
+		path = rest[2:]
+	}
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }
 
 func notInDirectPath(r rune) bool {

@@ -9,24 +9,23 @@ import (
 	"go.mau.fi/whatsmeow"
 	waBinary "go.mau.fi/whatsmeow/binary"
 	"go.mau.fi/whatsmeow/types"
+
+	"github.com/whatsmeow-plugins/reupload/internal/host"
 )
 
 // A sender wraps the client's node sender for the one stanza that this package sends.
 // Nothing else sends.
 type sender struct {
 	client    *whatsmeow.Client
-	tap       *tap // nil if there is none
+	tap       *host.Tap // nil if there is none
 	asked     atomic.Uint64
 	account   atomic.Pointer[account] // nil after a logout
 	wasOnline atomic.Bool             // a login has been seen, so that whatsmeow reconnects by itself
+	groups    groups
 }
 
-// internals opens what whatsmeow exports under protest: the node sender, the acks, the state
-// of the connection.
-func (s *sender) internals() *whatsmeow.DangerousInternalClient {
-	//lint:ignore SA1019 "dangerous" is what is deprecated; there is no other way to send a receipt and see its ack.
-	return s.client.DangerousInternals()
-}
+// internals is what whatsmeow exports under protest.
+func (s *sender) internals() *whatsmeow.DangerousInternalClient { return host.Internals(s.client) }
 
 // A wire is where a receipt is written to.
 type wire struct {
@@ -35,7 +34,7 @@ type wire struct {
 	free func()
 }
 
-// release must be called when nobody waits for the wire any more.
+// release must be called when no caller waits for the wire any more.
 func (w wire) release() {
 	if w.free != nil {
 		w.free()
@@ -50,9 +49,9 @@ var errInterrupted = errors.New("the connection was interrupted")
 // whatsmeow.ErrNotConnected or the context's.
 func (s *sender) send(ctx context.Context, req Request, addr address, c retryCipher) (w wire, err error) {
 	if addr.to.IsEmpty() {
-		return w, whatsmeow.ErrNotLoggedIn
+		return w, errNotLoggedIn
 	}
-	if s.reconnecting() && isDialing(s.client) { // which holds up who sends, and perhaps for long
+	if s.reconnecting() && host.IsDialing(s.client) { // which holds up who sends, and perhaps for long
 		return w, errInterrupted
 	}
 	w = s.watch()
@@ -80,15 +79,32 @@ func (s *sender) send(ctx context.Context, req Request, addr address, c retryCip
 // watch returns the wire of the connection that there is.
 func (s *sender) watch() wire {
 	internals := s.internals()
-	// When a connection ends, whatsmeow tells all who wait for a response. Nothing ever responds
-	// to this id.
+	// When a connection ends, whatsmeow tells all that wait for a response. No response ever has
+	// this id.
 	id := internals.GenerateRequestID()
 	gone := internals.WaitResponse(id)
 	return wire{gone: gone, free: func() { internals.CancelResponse(id, gone) }}
 }
 
+// meet notes that the server may be asked about a chat.
+func (s *sender) meet(chat types.JID) { s.groups.meet(chat) }
+
 // tapped reports whether acks come through the tap.
-func (s *sender) tapped() bool { return s.tap != nil && s.tap.live.Load() }
+func (s *sender) tapped() bool { return s.tap.IsLive() }
+
+// deaf says so if there was a login of which the tap has seen no node; nil if it sees them, and
+// before the first login.
+func (s *sender) deaf() error {
+	if s.tap == nil || s.tapped() || !s.wasOnline.Load() {
+		return nil
+	}
+	return errNotAtOnce(errors.New("this version of whatsmeow hands its receive logger no nodes"))
+}
+
+// errNotAtOnce says what is lost without a tap, and why.
+func errNotAtOnce(cause error) error {
+	return fmt.Errorf("downloads inside event handlers do not heal at once, but fail and heal the next time: %w", cause)
+}
 
 // nextAck returns a channel that gets the next ack for a message, whichever of its receipts
 // that is for. It is never cancelled: CancelResponse closes the channel, and an ack that
@@ -105,13 +121,13 @@ func (s *sender) reconnecting() bool {
 
 // isOnline reports whether there is a connection on which a receipt can go out.
 func (s *sender) isOnline() bool {
-	return s.client.IsLoggedIn() && !isDialing(s.client) && s.client.IsConnected()
+	return s.client.IsLoggedIn() && !host.IsDialing(s.client) && s.client.IsConnected()
 }
 
 // An account is the account's phone-number JID and LID, without device part.
 type account struct{ pn, lid types.JID }
 
-// identify reads who the account is. whatsmeow changes that without a lock when it is logged out.
+// identify reads the account's names. whatsmeow changes them without a lock when it is logged out.
 func (s *sender) identify() {
 	s.account.Store(&account{s.client.Store.GetJID().ToNonAD(), s.client.Store.GetLID().ToNonAD()})
 }
@@ -131,8 +147,9 @@ func (s *sender) ownID() types.JID {
 	return pn
 }
 
-// isOwn reports whether a JID is this account, by phone number or LID.
+// isOwn reports whether a JID is this account, by any of its names.
 func (s *sender) isOwn(jid types.JID) bool {
+	server, _ := canonicalServer(jid.Server)
 	pn, lid := s.own()
-	return jid.User != "" && (jid.User == pn.User && jid.Server == pn.Server || jid.User == lid.User && jid.Server == lid.Server)
+	return jid.User != "" && (jid.User == pn.User && server == pn.Server || jid.User == lid.User && server == lid.Server)
 }

@@ -15,6 +15,7 @@ import (
 	waBinary "go.mau.fi/whatsmeow/binary"
 	"go.mau.fi/whatsmeow/proto/waMmsRetry"
 	"go.mau.fi/whatsmeow/types"
+	waLog "go.mau.fi/whatsmeow/util/log"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -22,13 +23,15 @@ import (
 // clock that the test runs in no time.
 type stage struct {
 	*testing.T
-	*pending
+	*flights
 	line  *fakeLine
 	began time.Time
 
+	known []Entry // what the index knows
+
 	mu      sync.Mutex
 	stored  []Entry
-	reports []string
+	reports []string // new paths
 }
 
 const stageTimeout = 30 * time.Second
@@ -39,6 +42,19 @@ var (
 	stageLID  = types.NewJID("222", types.HiddenUserServer)
 )
 
+// inBubble runs a test under a fake clock.
+func inBubble(t *testing.T, test func(*testing.T)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, test)
+}
+
+// pass lets time pass, and everything happen that is due then.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 // onStage runs a test with a stage in a bubble, and checks that nothing is left over.
 func onStage(t *testing.T, test func(s *stage)) {
 	t.Helper()
@@ -46,7 +62,7 @@ func onStage(t *testing.T, test func(s *stage)) {
 		s := newStage(t)
 		defer func() {
 			if t.Failed() { // then let what is under way end
-				s.close()
+				s.shut()
 				pass(24 * time.Hour)
 			}
 		}()
@@ -57,21 +73,30 @@ func onStage(t *testing.T, test func(s *stage)) {
 
 func newStage(t *testing.T) *stage {
 	s := &stage{T: t, began: time.Now()}
-	s.line = &fakeLine{own: stageOwn, online: true, returns: true, forms: []address{{stageOwn, stageChat, types.EmptyJID}}}
-	s.pending = &pending{
-		sender: s.line, queue: &queue{places: 32, pace: time.Second}, ledger: newLedger(), timeout: stageTimeout, root: t.Context(),
-		store: func(e Entry) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.stored = append(s.stored, e)
-		},
-		report: func(e Entry, r reading, late, isNews bool) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.reports = append(s.reports, fmt.Sprintf("%s late=%t news=%t", e.MessageID, late, isNews))
-		},
-		drivers: make(map[types.MessageID][]*driver),
+	s.line = &fakeLine{ownPN: stageOwn, online: true, returns: true, forms: []address{{stageOwn, stageChat, types.EmptyJID}}}
+	s.flights = newFlights()
+	s.flights.line = s.line
+	s.flights.queue = newQueue(32, time.Second)
+	s.flights.timeout, s.flights.root = stageTimeout, t.Context()
+	s.flights.spawn = func(f func()) { s.landing.Go(f) }
+	s.flights.underID = func(_ context.Context, id types.MessageID) (found []candidate) {
+		for _, e := range s.known {
+			if e.MessageID == id {
+				found = append(found, candidate{entry: e, key: identityOf(stageOwn, &e)})
+			}
+		}
+		return found
 	}
+	s.flights.store = func(e Entry) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.stored = append(s.stored, e)
+	}
+	s.flights.report = &reporter{log: waLog.Noop, notify: func(r Reupload) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.reports = append(s.reports, fmt.Sprintf("%s late=%t", r.Request.MessageID, r.Late))
+	}}
 	return s
 }
 
@@ -79,23 +104,25 @@ func newStage(t *testing.T) *stage {
 // bubble sees to.)
 func (s *stage) isQuiet() {
 	s.Helper()
-	s.flying.Wait()
+	s.landing.Wait()
 	synctest.Wait()
-	(&desk{T: s.T, queue: s.queue}).isEmpty()
-	if len(s.drivers) != 0 || s.waiting() != 0 || s.line.open != 0 {
+	if n := s.queue.waitingNow(); n != 0 {
+		s.Errorf("%d tickets are left", n)
+	}
+	if len(s.records) != 0 || s.waiting() != 0 || s.line.open != 0 {
 		s.Errorf("%d flights and %d wires are left", s.waiting(), s.line.open)
 	}
 }
 
 // driver returns the driver of a file's flight.
 func (s *stage) driver(e Entry) *driver {
-	for _, d := range s.all() {
-		if d.key == asking(e).key {
-			return d
-		}
+	s.flights.mu.Lock()
+	defer s.flights.mu.Unlock()
+	d := s.find(asking(e).key)
+	if d == nil {
+		s.Fatalf("there is no flight for %v", e.Request)
 	}
-	s.Fatalf("there is no flight for %v", e.Request)
-	return nil
+	return d
 }
 
 // twoForms lets messages be named in two ways.
@@ -112,7 +139,7 @@ func file(n byte) Entry {
 }
 
 func asking(e Entry) question {
-	return question{entry: e, key: identityOf(stageOwn, &e), since: time.Now()}
+	return question{entry: e, key: identityOf(stageOwn, &e), source: e.Chat}
 }
 
 // A caller is one who waits for the answer to a question.
@@ -132,7 +159,7 @@ func (s *stage) ask(q question) *caller {
 	began := time.Now()
 	go func() {
 		defer cancel()
-		c.result, c.err = s.pending.ask(ctx, q)
+		c.result, c.err = s.flights.ask(ctx, q)
 		c.after = time.Since(began)
 		close(c.ended)
 	}()
@@ -203,19 +230,16 @@ func (s *stage) sealed(e Entry, status Status, path string) answer {
 	}
 	s.line.nonces++
 	env := c.seal(e.MessageID, plaintext, append(make([]byte, retryIVSize-1), s.line.nonces))
-	return answer{id: e.MessageID, chat: e.Chat, envelope: env, stamp: "sealed " + string(env.iv)}
+	return answer{id: e.MessageID, chat: e.Chat, sender: e.Participant, envelope: env, stamp: "sealed " + string(env.iv)}
 }
 
-// answers lets the phone answer, and reports whether a flight takes it.
-func (s *stage) answers(e Entry, status Status, path string) (taken bool) {
-	s.queue.answered()
-	s.ledger.askedByBot(e.MessageID, false)
-	taken, _ = s.deliver(s.sealed(e, status, path))
+// answers lets the phone answer.
+func (s *stage) answers(e Entry, status Status, path string) {
+	s.answer(s.sealed(e, status, path))
 	synctest.Wait()
-	return taken
 }
 
-func (s *stage) finds(e Entry, path string) bool { return s.answers(e, StatusSuccess, path) }
+func (s *stage) finds(e Entry, path string) { s.answers(e, StatusSuccess, path) }
 
 // acks lets the server acknowledge a receipt, or with a code refuse it.
 func (s *stage) acks(e Entry, code ...string) {
@@ -223,13 +247,14 @@ func (s *stage) acks(e Entry, code ...string) {
 	if len(code) > 0 {
 		ack.Attrs["error"] = code[0]
 	}
-	s.deliverAck(ack)
+	s.ack(ack)
 	synctest.Wait()
 }
 
 // logsIn brings the connection back, and tells so.
 func (s *stage) logsIn() {
 	s.line.comesBack()
+	s.wentDown()
 	s.tell(event{what: loggedIn})
 	synctest.Wait()
 }
@@ -250,7 +275,7 @@ func (s *stage) sent(want ...string) {
 // outcomes checks with what files were stored, in order.
 func (s *stage) outcomes(want ...Outcome) {
 	s.Helper()
-	s.flying.Wait()
+	s.landing.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var got []Outcome
@@ -274,13 +299,14 @@ func (s *stage) storedNothing() {
 
 // A fakeLine is a connection that does as the test says.
 type fakeLine struct {
-	own     types.JID // empty after a logout
-	forms   []address
-	returns bool // whatsmeow brings a lost connection back
-	naming  func(ctx context.Context)
-	writing func(ctx context.Context) error // what holds up or fails a send; nil for nothing
-	tapless bool                            // acks come on the wire
-	deaf    bool                            // what is being written goes out even if nobody wants it any more
+	ownPN    types.JID // empty after a logout
+	forms    []address
+	returns  bool // whatsmeow brings a lost connection back
+	naming   func(ctx context.Context)
+	nameless error                           // that of the naming
+	writing  func(ctx context.Context) error // what holds up or fails a send; nil for nothing
+	tapless  bool                            // acks come on the wire
+	deaf     bool                            // what is being written goes out despite its context
 
 	mu       sync.Mutex
 	online   bool
@@ -311,10 +337,10 @@ func (l *fakeLine) all() []sending {
 	return slices.Clone(l.sendings)
 }
 
-func (l *fakeLine) ownID() types.JID {
+func (l *fakeLine) own() (pn, lid types.JID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.own
+	return l.ownPN, types.EmptyJID
 }
 
 func (l *fakeLine) reconnecting() bool {
@@ -329,11 +355,11 @@ func (l *fakeLine) isOnline() bool {
 	return l.online
 }
 
-func (l *fakeLine) addresses(ctx context.Context, _ Request) []address {
+func (l *fakeLine) addresses(ctx context.Context, _ Request) naming {
 	if l.naming != nil {
 		l.naming(ctx)
 	}
-	return l.forms
+	return naming{forms: l.forms, err: l.nameless}
 }
 
 func (l *fakeLine) send(ctx context.Context, req Request, addr address, _ retryCipher) (wire, error) {

@@ -5,13 +5,14 @@ import (
 	"sync/atomic"
 )
 
-// Stats counts what a plugin has done since Register. It can be encoded as JSON.
+// Stats counts what a plugin has done since Register. It can be encoded as JSON. A
+// [Plugin.FreshPath] counts as a download.
 type Stats struct {
 	Healthy uint64 // downloads that were answered at once
 	Expired uint64 // downloads whose file had expired
 	Asked   uint64 // requests sent to the phone
-	Healed  uint64 // expired downloads that got a file all the same, which whatsmeow then checks by its hash
-	Late    uint64 // new paths that came when nobody was waiting any more
+	Healed  uint64 // downloads that had failed, and got the file all the same
+	Late    uint64 // new paths that came when no caller was waiting any more
 	// Unhealed counts the downloads that failed and were not healed, by the [Label] of their cause.
 	// Those that are "forbidden" had not expired.
 	Unhealed map[string]uint64
@@ -38,20 +39,18 @@ func (c *counters) fail(cause error) (first bool) {
 	return c.unhealed[label] == 1
 }
 
-// Stats returns the counts so far.
-func (p *Plugin) Stats() Stats {
+// snapshot returns the counts so far.
+func (c *counters) snapshot() Stats {
 	s := Stats{
-		Healthy:  p.stats.healthy.Load(),
-		Expired:  p.stats.expired.Load(),
-		Asked:    p.sender.asked.Load(),
-		Healed:   p.stats.healed.Load(),
-		Late:     p.stats.late.Load(),
+		Healthy:  c.healthy.Load(),
+		Expired:  c.expired.Load(),
+		Healed:   c.healed.Load(),
+		Late:     c.late.Load(),
 		Unhealed: make(map[string]uint64),
-		Waiting:  p.pending.waiting(),
 	}
-	p.stats.mu.Lock()
-	defer p.stats.mu.Unlock()
-	for label, n := range p.stats.unhealed {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for label, n := range c.unhealed {
 		s.Unhealed[label] = n
 	}
 	return s

@@ -4,89 +4,203 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"io"
 	"net/http"
-	"net/url"
-	"syscall"
+	"sync/atomic"
 	"time"
+
+	"github.com/whatsmeow-plugins/reupload/internal/host"
 )
 
 // A transport repairs downloads whose file has expired. It stands where the media HTTP
 // client's own transport stood, which does all the work: every request, the repeated one too,
-// goes out through base.
+// goes out through that of the bot's HTTP client.
 type transport struct {
-	base   http.RoundTripper
-	client *http.Client // the bot's, with base: for the requests that the bot has not made itself
-	plugin *Plugin
+	bot *http.Client
+	*healer
+}
+
+// base returns the bot's own transport.
+func (t *transport) base() http.RoundTripper {
+	if t.bot.Transport != nil {
+		return t.bot.Transport
+	}
+	return http.DefaultTransport
+}
+
+// A healer is what the transports of a client share.
+type healer struct {
+	cases   *cases
+	parts   *parts
+	paths   *paths
+	flights *flights
+	report  *reporter
+	closed  *atomic.Bool
+	// inHandler is Options.HandlerTimeout, and hears reports whether an answer can come while an
+	// event handler waits.
+	inHandler time.Duration
+	hears     func() bool
 }
 
 // RoundTrip implements [http.RoundTripper]. An expired file that cannot be healed is never an
 // error: whatsmeow would repeat the download five times. The caller gets the response that it would
 // have got without us, and [Cause] tells why.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	file, ok := parseDownload(req)
-	if !ok || t.plugin.isClosed() {
+	origin, began := originOf(req), time.Now()
+	file, ok := parseDownload(origin)
+	if !ok || t.closed.Load() {
 		return t.exchange(req)
 	}
-	if resp := t.fromMove(req, file); resp != nil {
-		t.plugin.stats.healthy.Add(1)
-		return resp, nil
+	if file.isPart {
+		return t.part(req, file)
 	}
-	resp, err := t.first(req, file)
-	switch {
-	case err != nil:
+	if req == origin {
+		if resp := t.fromMove(req, file); resp != nil {
+			t.report.counts.healthy.Add(1)
+			return resp, nil
+		}
+	}
+	point := pointerOf(req.Context())
+	asked := req
+	if point != nil {
+		asked = firstByteOf(req)
+	}
+	resp, err := t.first(asked, file)
+	if err != nil {
 		return nil, err
-	case resp.StatusCode == http.StatusOK:
-		t.plugin.stats.healthy.Add(1)
-		return resp, nil
-	case !file.isExpired(req.URL.RawQuery, resp):
-		if resp.StatusCode == http.StatusForbidden {
-			t.fail(resp, req, ErrForbidden)
+	}
+	var quiet error // why the phone must not be asked
+	switch {
+	case isThere(asked, resp):
+		t.report.counts.healthy.Add(1)
+		if point != nil {
+			discard(resp)
+			return point.to(file.path.String(), req), nil
 		}
 		return resp, nil
-	}
-	t.plugin.stats.expired.Add(1)
-	peek(resp) // to its end, as a rule, which gives the connection back while the phone is asked
-	healed, cause := t.heal(req, file)
-	if cause != nil {
-		t.fail(resp, req, cause)
+	case file.isExpired(req.URL.RawQuery, resp), isEmpty(asked, resp):
+		t.report.counts.expired.Add(1)
+	case resp.StatusCode == http.StatusForbidden:
+		quiet = ErrForbidden // a path that is known may be better, and costs no request
+	default:
 		return resp, nil
 	}
-	t.plugin.stats.healed.Add(1)
+	peek(resp) // to its end, as a rule, which gives the connection back while the phone is asked
+	healed, cause := t.heal(origin, file, quiet, began)
+	if cause != nil {
+		t.report.notHealed(cause)
+		return withCause(resp, req, cause), nil
+	}
 	resp.Body.Close() // only now: until the repeated download has succeeded, this is what the caller gets
 	return healed, nil
+}
+
+// part downloads a part of the history. If it has expired, the phone is asked for it and sends it
+// as a history sync of its own, so that this download fails in any case.
+func (t *transport) part(req *http.Request, file download) (*http.Response, error) {
+	resp, err := t.first(req, file)
+	if err != nil || !file.isExpired(req.URL.RawQuery, resp) {
+		return resp, err
+	}
+	t.report.counts.expired.Add(1)
+	peek(resp)
+	cause := t.parts.expired(req.Context(), file.fileEncSHA256(), sayingsOf(req.Context()))
+	t.report.notHealed(cause)
+	return withCause(resp, req, cause), nil
+}
+
+// originOf returns the request that a client has made, of which a request can be a later hop. The
+// new path belongs to the host that whatsmeow has chosen, and not to the one that a redirect names.
+func originOf(req *http.Request) *http.Request {
+	for req.Response != nil && req.Response.Request != nil {
+		req = req.Response.Request
+	}
+	return req
 }
 
 // CloseIdleConnections lets http.Client.CloseIdleConnections reach the transport that
 // has the connections.
 func (t *transport) CloseIdleConnections() {
-	if closer, ok := t.base.(interface{ CloseIdleConnections() }); ok {
+	if closer, ok := t.base().(interface{ CloseIdleConnections() }); ok {
 		closer.CloseIdleConnections()
 	}
 }
 
-// fromMove downloads a file from where it has moved to. Whatever comes of that but a success, the
-// path that the caller has is then tried as it would be without us.
+// fromMove downloads a file from where it has moved to. If that fails, the caller's own path is
+// tried as it would be without us.
 func (t *transport) fromMove(req *http.Request, file download) *http.Response {
-	path := t.plugin.ledger.movedTo(file.location())
+	path := t.paths.movedTo(file.location())
 	if path == "" {
 		return nil
 	}
-	resp, err := t.get(req, file, path, func() {})
-	if err != nil && req.Context().Err() == nil {
-		t.plugin.ledger.unmove(file.location())
+	ctx, cancel := context.WithCancel(req.Context())
+	if limit, hurry := t.patience(time.Now()); hurry != nil {
+		defer time.AfterFunc(limit, cancel).Stop()
 	}
-	return resp
+	resp, v, _ := t.follow(ctx, req, file, lead{path: path, vouched: true}, func() {})
+	if v == pathGood {
+		resp.Body = &timedBody{resp.Body, cancel}
+		return resp
+	}
+	cancel()
+	if req.Context().Err() == nil {
+		t.paths.unmove(file.location())
+	}
+	return nil
 }
 
-// first makes the request that the caller has made. One for a stand-in path does not
-// leave the machine.
+// heal gets an expired file. The error is the cause that [Cause] reports.
+func (t *transport) heal(req *http.Request, file download, quiet error, began time.Time) (*http.Response, error) {
+	says := sayingsOf(req.Context())
+	w := &want{file: file, named: says.named, lane: says.lane, quiet: quiet, pathOnly: pointerOf(req.Context()) != nil}
+	if w.quiet == nil {
+		w.quiet = says.quiet
+	}
+	if w.quiet == nil && says.named == nil && t.flights.botAsks() {
+		w.quiet = errBotAsks
+	}
+	w.patience, w.hurry = t.patience(began)
+	w.get = func(ctx context.Context, l lead, release func()) (*http.Response, finding, error) {
+		return t.follow(ctx, req, file, l, release)
+	}
+	resp, cause := t.cases.heal(req.Context(), w)
+	switch {
+	case cause == nil:
+		t.report.healed(time.Since(began))
+	case file.isStripped():
+		t.report.stripped()
+		cause = fmt.Errorf("%w: %w", ErrStrippedPath, cause)
+	}
+	return resp, cause
+}
+
+// patience returns for how long, from a moment on, the goroutine that calls it can wait, and with
+// which cause it then leaves the request to the next download: an event handler holds up
+// whatsmeow's queue, and perhaps the answer too. For other goroutines it returns 0 and nil.
+func (h *healer) patience(since time.Time) (time.Duration, error) {
+	switch {
+	case !host.InHandlerQueue():
+		return 0, nil
+	case !h.hears():
+		return promptAnswer, ErrHandlerBlocked
+	}
+	return max(0, h.inHandler-time.Since(since)), errInHandler
+}
+
+// promptAnswer is how long an event handler waits that keeps the answer from coming: long enough
+// for the request to go out.
+const promptAnswer = 50 * time.Millisecond
+
+var (
+	// errInHandler means that an event handler has waited long enough.
+	errInHandler = fmt.Errorf("%w (an event handler waits no longer than Options.HandlerTimeout; the request goes on)", ErrTimeout)
+)
+
+// first makes the request that the caller has made. One for a stand-in path does not leave the
+// machine.
 func (t *transport) first(req *http.Request, file download) (*http.Response, error) {
 	if file.isStandIn() {
-		return &http.Response{
-			Status: "410 Gone", StatusCode: http.StatusGone, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-			Header: http.Header{}, Body: http.NoBody, Request: req,
-		}, nil
+		return noLonger(req), nil
 	}
 	return t.exchange(req)
 }
@@ -94,11 +208,11 @@ func (t *transport) first(req *http.Request, file download) (*http.Response, err
 // exchange makes one request. The time-out of the bot's HTTP client holds for it, until the end
 // of its body.
 func (t *transport) exchange(req *http.Request) (*http.Response, error) {
-	if t.client.Timeout <= 0 {
-		return t.base.RoundTrip(req)
+	if t.bot.Timeout <= 0 {
+		return t.base().RoundTrip(req)
 	}
-	ctx, cancel := context.WithTimeout(req.Context(), t.client.Timeout)
-	resp, err := t.base.RoundTrip(req.WithContext(ctx))
+	ctx, cancel := context.WithTimeout(req.Context(), t.bot.Timeout)
+	resp, err := t.base().RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		cancel()
 		return nil, err
@@ -108,101 +222,108 @@ func (t *transport) exchange(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// The key under which the request of a response that was not healed holds the cause. whatsmeow's
-// error holds the response.
-type causeKey struct{}
-
-// fail notes why a download was not healed, in the response that the caller would have
-// got without us.
-func (t *transport) fail(resp *http.Response, req *http.Request, cause error) {
-	t.plugin.notHealed(cause)
-	resp.Request = req.WithContext(context.WithValue(req.Context(), causeKey{}, cause))
-}
-
-// replayPauses are the pauses after which a repeated download that fails for a passing reason
-// is tried again.
-var replayPauses = [...]time.Duration{200 * time.Millisecond, time.Second}
-
-// fetch downloads the file from a new path. It returns a response only if that is a success. If
-// other bytes come in the end, they are the caller's all the same, and wrong is called.
-func (t *transport) fetch(req *http.Request, file download, path string, wrong func()) (*http.Response, error) {
-	for try := 0; ; try++ {
-		resp, err := t.get(req, file, path, wrong)
-		var passing *passingError
-		if err == nil || !errors.As(err, &passing) || try == len(replayPauses) {
-			return resp, err
+// follow gets the file from another path, or for a caller that only wants a path, finds out whether
+// it is there. That takes one request for the first byte if the bot or its phone vouches for the
+// path, or if it is the caller's own with another query. Otherwise a stranger may have named it,
+// and the file is compared with its hash.
+func (t *transport) follow(ctx context.Context, req *http.Request, file download, l lead, release func()) (*http.Response, finding, error) {
+	point := pointerOf(ctx)
+	if point == nil {
+		return t.get(ctx, req, file, l, release)
+	}
+	defer release()
+	var resp *http.Response
+	var v finding
+	var err error
+	switch {
+	case l.proven:
+		return point.to(l.path, req), pathGood, nil
+	case l.vouched || directPathOf(l.path).path == file.path.path:
+		if resp, v, err = t.ask(firstByteOf(req.WithContext(ctx)), file, l.path); v == pathGood {
+			discard(resp)
 		}
-		select {
-		case <-time.After(replayPauses[try]):
-		case <-req.Context().Done():
-			return nil, req.Context().Err()
+	default:
+		if resp, v, err = t.get(ctx, req, file, l, func() {}); v == pathGood || v == pathLikely {
+			v, err = readThrough(resp)
 		}
 	}
+	if v != pathGood {
+		return nil, v, err
+	}
+	return point.to(l.path, req), pathGood, nil
 }
 
-// get downloads the file from a new path once, as the bot's HTTP client would: with its
-// time-out, and following redirects. The error wraps ErrInvalidAnswer if there is nothing under
-// the path, and else ErrReplayFailed.
-func (t *transport) get(req *http.Request, file download, path string, wrong func()) (*http.Response, error) {
+// readThrough reads a file that is compared with its hash on the way, and says what it is.
+func readThrough(resp *http.Response) (finding, error) {
+	_, err := io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	switch {
+	case err == nil:
+		return pathGood, nil
+	case errors.Is(err, errWasOtherFile):
+		return pathWrong, errOtherFile
+	}
+	return pathBroken, &passingError{text: describe(err)}
+}
+
+// get downloads the file from another path, as the bot's HTTP client would: with its time-out, and
+// following redirects. The body is compared with the hash of the file before the caller gets it. A
+// large one is handed on while it comes; if it turns out to be another file, it ends in an error
+// for which whatsmeow repeats the download, and until then the finding is pathLikely, unless the
+// path is vouched for. The cause wraps ErrInvalidAnswer if the file is not under the path, and
+// otherwise ErrReplayFailed.
+func (t *transport) get(ctx context.Context, req *http.Request, file download, l lead, release func()) (*http.Response, finding, error) {
+	resp, v, err := t.ask(req.WithContext(ctx), file, l.path)
+	if v != pathGood {
+		return nil, v, err
+	}
+	body, isWhole, err := compared(resp.Body, resp.ContentLength, file.fileEncSHA256(), func(found comparison) {
+		release()
+		switch {
+		case found == same && !l.vouched:
+			t.paths.move(file.location(), l.path)
+		case found == different:
+			t.paths.doubt(file.at(l.path))
+			t.paths.unmove(file.location())
+		}
+	})
+	switch {
+	case err == nil:
+		resp.Body = body
+		if !isWhole && !l.vouched {
+			return resp, pathLikely, nil
+		}
+		return resp, pathGood, nil
+	case errors.Is(err, errOtherFile):
+		return nil, pathWrong, err
+	}
+	return nil, pathBroken, &passingError{text: describe(err)}
+}
+
+// ask makes the request for a file under another path. Only a good response is returned.
+func (t *transport) ask(req *http.Request, file download, path string) (*http.Response, finding, error) {
 	replay, err := file.requestAt(req, path)
 	if err != nil {
-		return nil, err
+		return nil, pathDenied, err
 	}
-	resp, err := t.client.Do(replay)
+	resp, err := t.bot.Do(replay)
 	if err != nil {
-		return nil, &passingError{text: describe(err), err: err}
+		return nil, pathBroken, &passingError{text: describe(err)}
 	}
 	switch status := resp.StatusCode; {
-	case status == http.StatusOK:
-		resp.Body = verified(resp.Body, file.fileEncSHA256(), func() {
-			t.plugin.ledger.setWrong(file.at(path))
-			t.plugin.ledger.unmove(file.location())
-			wrong()
-			t.plugin.log.Warnf("The phone's new upload is not the file that the message is about; it will be asked for again")
-		})
-		return resp, nil
+	case isThere(replay, resp):
+		return resp, pathGood, nil
+	case isEmpty(replay, resp):
+		discard(resp)
+		return nil, pathWrong, errOtherFile
 	case download{path: directPathOf(path)}.isExpired(replay.URL.RawQuery, resp):
 		discard(resp)
-		return nil, fmt.Errorf("%w: there is nothing under the new path (HTTP status %d)", ErrInvalidAnswer, status)
+		return nil, pathGone, fmt.Errorf("%w: there is nothing under the new path (HTTP status %d)", ErrInvalidAnswer, status)
 	case status >= 500, status == http.StatusTooManyRequests:
 		discard(resp)
-		return nil, &passingError{text: fmt.Sprintf("HTTP status %d", status)}
+		return nil, pathBroken, &passingError{text: fmt.Sprintf("HTTP status %d", status)}
 	default:
 		discard(resp)
-		return nil, fmt.Errorf("%w: HTTP status %d", ErrReplayFailed, status)
+		return nil, pathDenied, fmt.Errorf("%w: HTTP status %d", ErrReplayFailed, status)
 	}
-}
-
-// A passingError is why a download from a new path failed that may succeed when it is tried again.
-// Its text holds nothing of the URL, which errors of transports can quote.
-type passingError struct {
-	text string
-	err  error
-}
-
-func (e *passingError) Error() string   { return ErrReplayFailed.Error() + ": " + e.text }
-func (e *passingError) Unwrap() []error { return []error{ErrReplayFailed, e.err} }
-
-// describe says what went wrong with a request, and nothing about what was requested.
-func describe(err error) string {
-	var withURL *url.Error
-	for errors.As(err, &withURL) {
-		err = withURL.Err
-	}
-	var network *net.OpError
-	var number syscall.Errno
-	switch {
-	case errors.As(err, &network):
-		return network.Error()
-	case errors.As(err, &number):
-		return number.Error()
-	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
-		return "it took too long"
-	}
-	return fmt.Sprintf("an error of type %T", err)
-}
-
-func isTimeout(err error) bool {
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
 }

@@ -234,32 +234,6 @@ func TestSealedRequestOpensWithWhatsmeow(t *testing.T) {
 	}
 }
 
-func TestCheckDirectPath(t *testing.T) {
-	t.Parallel()
-	good := []string{
-		"/v/t62.7118-24/13375842_1204_n.enc?ccb=11-4&oh=01_Q5AaIC&oe=66A1B2C3&_nc_sid=5e03e0",
-		"/v/a", "/", "/o1/v/t24/f2/m234/AQ?ccb=9-4&mms3=true", "/v/%20a", "/v/a:b@c", "/a//b",
-	}
-	bad := []string{
-		"", "v/a", "//evil.example/v/a", "@evil.example/v/a", ".evil.example/v/a", ":443/v/a", "https://evil.example/v/a",
-		"/\\evil.example/a", "\\\\evil.example/a", "/v/a#fragment", "/v/a#", "/v/a b", "/v/a\r\nHost: evil.example", "/v/a\x00", "/v/\x7f",
-		"/v/\u0085a", "/v/\u2028a", "/v/%zz", "/v/\xff\xfe", " /v/a", "?a=b",
-	}
-	for _, path := range good {
-		if err := reupload.CheckDirectPath(path); err != nil {
-			t.Errorf("%q is refused: %v", path, err)
-		}
-	}
-	for _, path := range bad {
-		err := reupload.CheckDirectPath(path)
-		if err == nil {
-			t.Errorf("%q is accepted", path)
-		} else if path != "" && strings.Contains(err.Error(), path) {
-			t.Errorf("the error quotes the path: %v", err)
-		}
-	}
-}
-
 func FuzzOpenAnswer(f *testing.F) {
 	f.Add([]byte("ciphertext that is long enough"), []byte("twelve bytes"), "3EB0")
 	f.Add([]byte{}, []byte{}, "")

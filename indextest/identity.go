@@ -42,8 +42,7 @@ func lookalikes() []reupload.Entry {
 	return all
 }
 
-// identity puts in entries that are alike but for one thing, each with a path and an Asked of its
-// own.
+// identity puts in entries that differ in one thing only, each with a path and an Asked of its own.
 func identity(c *checker) {
 	all := lookalikes()
 	c.put(all[8:]...)
@@ -52,7 +51,7 @@ func identity(c *checker) {
 	}
 	for i := range all {
 		e := &all[i]
-		e.DirectPath, e.Asked = fmt.Sprintf("/%d", i), asked(i, reupload.OutcomeFound, i)
+		e.DirectPath, e.Asked = fmt.Sprintf("/%d", i), asked(i, 1, i)
 		renewed := clone(*e)
 		renewed.Timestamp = time.Time{}
 		c.put(renewed)
@@ -74,7 +73,7 @@ func withoutFile(c *checker) {
 	c.want("ByMessage", c.byMessage(e.MessageID), e)
 	c.want("ByFile without a file", c.byFile(nil))
 	// It is the same when it comes again, and not the one with a file.
-	e.DirectPath, e.Asked = "/path", asked(1, reupload.OutcomeGeneral, 1)
+	e.DirectPath, e.Asked = "/path", asked(1, 5, 1)
 	c.put(e)
 	c.want("ByMessage", c.byMessage(e.MessageID), e)
 	withFile := entry(1)
@@ -100,7 +99,7 @@ func accounts(c *checker) {
 		other.want("ByFile", other.byFile(entry(1).FileEncSHA256))
 		other.want("ByMessage", other.byMessage(entry(1).MessageID))
 		theirs := entry(1)
-		theirs.DirectPath, theirs.Asked = fmt.Sprintf("/theirs/%d", n), asked(n, reupload.OutcomeNotFound, n)
+		theirs.DirectPath, theirs.Asked = fmt.Sprintf("/theirs/%d", n), asked(n, 2, n)
 		other.put(theirs)
 		// A file that is popular in one account pushes nothing out of another one.
 		other.put(sameFile(entry(1).FileEncSHA256, 100, 3)...)

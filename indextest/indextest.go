@@ -12,6 +12,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"runtime/debug"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ type test struct {
 	run  func(*checker)
 }
 
+// tests are in order of what they cost, so that a wrong index is soon found out.
 var tests = []test{
 	{"PutAndGet", putAndGet},
 	{"Unknown", unknown},
@@ -45,22 +47,29 @@ var tests = []test{
 	{"WithoutFile", withoutFile},
 	{"Accounts", accounts},
 	{"TimeIsFoundOut", timeIsFoundOut},
+	{"StatusComesWithTheTime", statusComesWithTheTime},
+	{"CameWithIsTheFirst", cameWithIsTheFirst},
 	{"PathIsTheLast", pathIsTheLast},
 	{"AskedIsTheLatest", askedIsTheLatest},
+	{"FutureIsNothing", futureIsNothing},
 	{"WholeSeconds", wholeSeconds},
-	{"OneAfterTheOther", oneAfterTheOther},
-	{"NewestFirst", newestFirst},
-	{"OldestStays", oldestStays},
-	{"TimelessPushNothingOut", timelessPushNothingOut},
-	{"ManyOfOneMessage", manyOfOneMessage},
 	{"JIDs", jids},
 	{"MessageIDs", messageIDs},
 	{"Paths", paths},
 	{"AnswersAreTheCallers", answersAreTheCallers},
 	{"EntriesAreCopied", entriesAreCopied},
+	{"CancelledContext", cancelledContext},
+	{"OneAfterTheOther", oneAfterTheOther},
+	{"NewestFirst", newestFirst},
+	{"OldestStays", oldestStays},
+	{"TimelessPushNothingOut", timelessPushNothingOut},
+	{"NothingPushesQuotesOut", nothingPushesQuotesOut},
+	{"ChatsShareAFile", chatsShareAFile},
+	{"ManyOfOneMessage", manyOfOneMessage},
+	{"SendersShareAMessageID", sendersShareAMessageID},
+	{"QuotesShareAMessageID", quotesShareAMessageID},
 	{"NoUpdateIsLost", noUpdateIsLost},
 	{"Concurrency", concurrency},
-	{"CancelledContext", cancelledContext},
 	{"LargeBatch", largeBatch},
 }
 
@@ -186,11 +195,15 @@ func compare(got, want reupload.Entry) string {
 		return fmt.Sprintf("FileEncSHA256 is %x, want %x", got.FileEncSHA256, want.FileEncSHA256)
 	case !sameTime(got.Timestamp, want.Timestamp):
 		return fmt.Sprintf("Timestamp is %v, want %v", got.Timestamp, want.Timestamp)
+	case got.IsStatus != want.IsStatus:
+		return fmt.Sprintf("IsStatus is %v, want %v", got.IsStatus, want.IsStatus)
+	case got.CameWith != want.CameWith:
+		return fmt.Sprintf("CameWith is %q, want %q", got.CameWith, want.CameWith)
 	case got.DirectPath != want.DirectPath:
 		return fmt.Sprintf("DirectPath is %q, want %q", got.DirectPath, want.DirectPath)
 	case !sameTime(got.Asked.At, want.Asked.At):
 		return fmt.Sprintf("Asked.At is %v, want %v", got.Asked.At, want.Asked.At)
-	case got.Asked.Outcome != want.Asked.Outcome, got.Asked.Vain != want.Asked.Vain:
+	case got.Asked.Outcome != want.Asked.Outcome, got.Asked.Failures != want.Asked.Failures:
 		return fmt.Sprintf("Asked is %v, want %v", got.Asked, want.Asked)
 	}
 	return ""
@@ -208,6 +221,22 @@ func digest(parts ...any) []byte {
 	return sum[:]
 }
 
+// numbered is digest, which remembers what it has returned: most entries are made many times.
+func numbered(what string, n int) []byte {
+	type key struct {
+		what string
+		n    int
+	}
+	if known, ok := digests.Load(key{what, n}); ok {
+		return bytes.Clone(known.([]byte))
+	}
+	made := digest(what, n)
+	digests.Store(key{what, n}, made)
+	return bytes.Clone(made)
+}
+
+var digests sync.Map
+
 // entry returns the n-th entry: a file of its own in a message of its own, each a minute after the
 // last one.
 func entry(n int) reupload.Entry {
@@ -215,17 +244,17 @@ func entry(n int) reupload.Entry {
 		Request: reupload.Request{
 			MessageID:   fmt.Sprintf("3EB0%018X", n),
 			Chat:        types.NewJID("120363000000000001", types.GroupServer),
-			MediaKey:    digest("key", n),
+			MediaKey:    numbered("key", n),
 			Participant: types.NewJID("491700000002", types.DefaultUserServer),
 		},
-		FileEncSHA256: digest("file", n),
+		FileEncSHA256: numbered("file", n),
 		Timestamp:     start.Add(time.Duration(n) * time.Minute),
 	}
 }
 
 // asked returns an Asked of some minutes after start.
-func asked(minutes int, outcome reupload.Outcome, vain int) reupload.Asked {
-	return reupload.Asked{At: start.Add(time.Duration(minutes) * time.Minute), Outcome: outcome, Vain: vain}
+func asked(minutes int, outcome reupload.Outcome, failures int) reupload.Asked {
+	return reupload.Asked{At: start.Add(time.Duration(minutes) * time.Minute), Outcome: outcome, Failures: failures}
 }
 
 func putAndGet(c *checker) {
@@ -234,9 +263,11 @@ func putAndGet(c *checker) {
 	direct.Chat, direct.Participant = types.NewJID("491700000003", types.DefaultUserServer), types.EmptyJID
 	own := entry(3)
 	own.IsFromMe, own.DirectPath = true, "/v/t62.7118-24/1?ccb=11-4&oh=01_Q5Aa&oe=66&_nc_sid=5e03e0"
-	own.Asked = asked(5, reupload.OutcomeFound, 0)
+	own.Asked = asked(5, 1, 0)
+	own.CameWith = "/v/t62.7118-24/2?ccb=11-4&oh=01_Q5Ab&oe=65&_nc_sid=5e03e0"
 	quoted := entry(4)
-	quoted.Timestamp, quoted.Asked = time.Time{}, asked(6, reupload.OutcomeSilence, 3)
+	quoted.CameWith = "/v/t62.7118-24/3"
+	quoted.Timestamp, quoted.Asked = time.Time{}, asked(6, 6, 3)
 	c.put(group, direct)
 	c.put(own)
 	c.put(quoted)

@@ -1,11 +1,20 @@
 package indextest_test
 
 import (
+	"os"
+	"runtime/debug"
 	"testing"
 
 	"github.com/whatsmeow-plugins/reupload"
 	"github.com/whatsmeow-plugins/reupload/indextest"
 )
+
+// TestMain lets more garbage gather: what is left of a hundred indexes is much of what the tests
+// cost.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400)
+	os.Exit(m.Run())
+}
 
 func TestMemoryIndex(t *testing.T) {
 	t.Parallel()
@@ -24,9 +33,15 @@ func TestNaiveIndex(t *testing.T) {
 	indextest.Run(t, func(*testing.T) reupload.Index { return newNaive() })
 }
 
+// An index that returns no more than it must is right as well.
+func TestLimitedIndex(t *testing.T) {
+	t.Parallel()
+	indextest.Run(t, func(*testing.T) reupload.Index { return limitedIndex(func(_, _ *limits) {})() })
+}
+
 func TestWrongIndexesFail(t *testing.T) {
 	t.Parallel()
-	for _, wrong := range []map[string]func() reupload.Index{wrongEntries, wrongCalls} {
+	for _, wrong := range []map[string]func() reupload.Index{wrongEntries, wrongCalls, wrongLimits, wrongCameWith, wrongFuture} {
 		for name, open := range wrong {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

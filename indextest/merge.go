@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/whatsmeow-plugins/reupload"
@@ -46,6 +47,68 @@ func timeIsFoundOut(c *checker) {
 	}
 }
 
+// statusComesWithTheTime has it found out together with the time of a message whether it is a
+// status.
+func statusComesWithTheTime(c *checker) {
+	sent := func(t time.Time, isStatus bool) func(*reupload.Entry) {
+		return func(e *reupload.Entry) { e.Timestamp, e.IsStatus = t, isStatus }
+	}
+	never, later := time.Time{}, start.Add(time.Hour)
+	status, other, quote := sent(start, true), sent(start, false), sent(never, false)
+	for n, sendings := range [][3]func(*reupload.Entry){
+		{status, status, status},
+		{status, other, status},
+		{other, status, other},
+		{status, sent(later, false), status},
+		{other, sent(later, true), other},
+		{status, quote, status},
+		{quote, status, status},
+		{quote, other, other},
+	} {
+		c.merged(n, sendings[0], sendings[1], sendings[2])
+	}
+	// It stays when the phone is asked.
+	e := entry(1e5)
+	status(&e)
+	c.put(e)
+	e.DirectPath, e.Asked = "/new", asked(1, 1, 0)
+	c.put(e)
+	c.wantEverywhere(e)
+}
+
+// longestCameWith is up to which size a CameWith must be kept.
+const longestCameWith = 512
+
+// cameWithIsTheFirst has the same message come with other paths, which change nothing.
+func cameWithIsTheFirst(c *checker) {
+	with := func(path string) func(*reupload.Entry) { return func(e *reupload.Entry) { e.CameWith = path } }
+	for n, paths := range [][3]string{
+		{"", "", ""}, {"", "/late", "/late"}, {"/first", "", "/first"}, {"/first", "/second", "/first"}, {"/first", "/longer?with=query", "/first"},
+	} {
+		c.merged(n, with(paths[0]), with(paths[1]), with(paths[2]))
+	}
+	// It has nothing to do with the path that the phone has told.
+	e := entry(1e5)
+	e.CameWith = "/first"
+	c.put(e)
+	again := entry(1e5)
+	again.DirectPath = "/new"
+	c.put(again)
+	e.DirectPath = "/new"
+	c.wantEverywhere(e)
+	for n, path := range []string{
+		"/" + strings.Repeat("p", longestCameWith-1), "/ü😀", "/\x00\xff", `/'"\{},%00`, "/3EB0", "/" + strings.Repeat("p", longestCameWith), "/" + strings.Repeat("p", 2047),
+	} {
+		e := entry(1e5 + 10 + n)
+		e.CameWith = path
+		c.put(e)
+		if found := c.byMessage(e.MessageID); len(path) > longestCameWith && len(found) == 1 && found[0].CameWith == "" {
+			e.CameWith = "" // whole or not at all
+		}
+		c.wantEverywhere(e)
+	}
+}
+
 func pathIsTheLast(c *checker) {
 	with := func(path string, at time.Time) func(*reupload.Entry) {
 		return func(e *reupload.Entry) { e.DirectPath, e.Timestamp = path, at }
@@ -56,6 +119,8 @@ func pathIsTheLast(c *checker) {
 		for k, at := range []time.Time{start, start.Add(-time.Hour), start.Add(time.Hour), {}} { // whatever the time
 			c.merged(10*n+k, with(paths[0], start), with(paths[1], at), with(paths[2], start))
 		}
+		never := time.Time{} // one quote after the other
+		c.merged(10*n+4, with(paths[0], never), with(paths[1], never), with(paths[2], never))
 	}
 	// The others of the file and of the message keep theirs.
 	one, other := entry(1e5), entry(1e5)
@@ -69,8 +134,8 @@ func pathIsTheLast(c *checker) {
 
 func askedIsTheLatest(c *checker) {
 	with := func(a reupload.Asked) func(*reupload.Entry) { return func(e *reupload.Entry) { e.Asked = a } }
-	first := asked(10, reupload.OutcomeSilence, 3)
-	never, epoch := reupload.Asked{}, reupload.Asked{At: time.Unix(0, 0), Outcome: reupload.OutcomeNotFound, Vain: 1}
+	first := asked(10, 6, 3)
+	never, epoch := reupload.Asked{}, reupload.Asked{At: time.Unix(0, 0), Outcome: 2, Failures: 1}
 	n := 0
 	check := func(one, two, want reupload.Asked) {
 		c.Helper()
@@ -84,19 +149,19 @@ func askedIsTheLatest(c *checker) {
 	check(epoch, first, first)
 	check(first, epoch, first)
 	for _, a := range []reupload.Asked{
-		{Outcome: reupload.OutcomeFound, Vain: 7}, // without a time it says nothing
-		asked(9, reupload.OutcomeNotFound, 9),
+		{Outcome: 1, Failures: 7}, // without a time it says nothing
+		asked(9, 2, 9),
 	} {
 		check(first, a, first)
 	}
-	check(reupload.Asked{Outcome: reupload.OutcomeFound, Vain: 7}, never, never)
-	same := asked(10, reupload.OutcomeUnknown, 0)
+	check(reupload.Asked{Outcome: 1, Failures: 7}, never, never)
+	same := asked(10, 0, 0)
 	check(first, same, same)
-	for outcome := range reupload.OutcomeOutage + 2 { // and one that there may be some day
+	for outcome := range reupload.Outcome(12) { // and one that there may be some day
 		later := asked(11, outcome, 0)
 		check(first, later, later)
 	}
-	often := asked(11, reupload.OutcomeSilence, 1_000_000)
+	often := asked(11, 6, 1_000_000)
 	check(first, often, often)
 	// It has nothing to do with the time of the message, the path, or other entries.
 	one, other := entry(1e5), entry(1e5)
@@ -105,28 +170,53 @@ func askedIsTheLatest(c *checker) {
 	one.Asked = first
 	c.put(other, one)
 	again := one
-	again.Timestamp, again.DirectPath, again.Asked = time.Time{}, "/path", asked(-1e6, reupload.OutcomeFound, 0)
+	again.Timestamp, again.DirectPath, again.Asked = time.Time{}, "/path", asked(-1e6, 1, 0)
 	c.put(again)
 	one.DirectPath = "/path"
 	c.want("ByFile", c.byFile(one.FileEncSHA256), one, other)
 	c.want("ByMessage", c.byMessage(one.MessageID), one, other)
 }
 
+// futureIsNothing puts in what a wrong clock has noted, which must not outlast what is right.
+func futureIsNothing(c *checker) {
+	now := time.Now().Truncate(time.Second)
+	in := func(ahead time.Duration, failures int) func(*reupload.Entry) {
+		return func(e *reupload.Entry) { e.Asked = reupload.Asked{At: now.Add(ahead), Outcome: 6, Failures: failures} }
+	}
+	never := func(*reupload.Entry) {}
+	for n, asked := range [][3]func(*reupload.Entry){
+		{in(2*time.Hour, 1), never, never},
+		{in(1000*time.Hour, 1), in(0, 2), in(0, 2)},
+		{in(2*time.Hour, 1), in(-time.Hour, 2), in(-time.Hour, 2)},
+		{in(0, 1), in(2*time.Hour, 2), in(0, 1)},
+		{in(0, 1), in(50*time.Minute, 2), in(50*time.Minute, 2)}, // clocks differ a little
+	} {
+		c.merged(n, asked[0], asked[1], asked[2])
+	}
+	// The path that comes with it counts all the same, and so does the message's own time.
+	e := entry(1e5)
+	e.DirectPath, e.Timestamp = "/path", now.Add(1000*time.Hour)
+	put := e
+	in(2*time.Hour, 1)(&put)
+	c.put(put)
+	c.wantEverywhere(e)
+}
+
 // wholeSeconds puts in fractions, which neither come back nor count.
 func wholeSeconds(c *checker) {
 	const much, little = 900 * time.Millisecond, 100 * time.Millisecond
 	e := entry(1)
-	e.Asked = asked(1, reupload.OutcomeSilence, 1)
+	e.Asked = asked(1, 6, 1)
 	put := clone(e)
 	put.Timestamp, put.Asked.At = e.Timestamp.Add(much), e.Asked.At.Add(much)
 	c.put(put)
 	c.wantEverywhere(e)
-	e.Asked = asked(1, reupload.OutcomeGeneral, 2) // in the same second
+	e.Asked = asked(1, 5, 2) // in the same second
 	put.Asked = e.Asked
 	put.Asked.At = put.Asked.At.Add(little)
 	c.put(put)
 	c.wantEverywhere(e)
-	e.Asked.Outcome = reupload.OutcomeInvalid
+	e.Asked.Outcome = 8
 	c.put(e)
 	c.wantEverywhere(e)
 }
@@ -148,9 +238,11 @@ func oneAfterTheOther(c *checker) {
 		for i := range batch {
 			e := clone(known[random.IntN(len(known))])
 			e.Timestamp = minutes()
+			e.IsStatus = !e.Timestamp.IsZero() && random.IntN(2) == 0
+			e.CameWith = []string{"", "", "/a", "/b"}[random.IntN(4)]
 			e.DirectPath = []string{"", "/a", "/b"}[random.IntN(3)]
 			if at := minutes(); !at.IsZero() {
-				e.Asked = reupload.Asked{At: at, Outcome: reupload.Outcome(random.IntN(4)), Vain: random.IntN(4)}
+				e.Asked = reupload.Asked{At: at, Outcome: reupload.Outcome(random.IntN(4)), Failures: random.IntN(4)}
 			}
 			batch[i] = e
 			m.put(e)
@@ -170,7 +262,10 @@ func (m *model) put(e reupload.Entry) {
 			continue
 		}
 		if old.Timestamp.IsZero() {
-			old.Timestamp = e.Timestamp
+			old.Timestamp, old.IsStatus = e.Timestamp, e.IsStatus
+		}
+		if old.CameWith == "" {
+			old.CameWith = e.CameWith
 		}
 		if e.DirectPath != "" {
 			old.DirectPath = e.DirectPath
@@ -246,7 +341,7 @@ func largeBatch(c *checker) {
 	c.put(known...)
 	// What comes twice comes far apart.
 	again := entry(0)
-	again.Asked = asked(1, reupload.OutcomeFound, 0)
+	again.Asked = asked(1, 1, 0)
 	c.put(append(batch, again, entry(1))...)
 	for n := range size {
 		want := entry(n)

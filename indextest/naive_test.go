@@ -51,13 +51,14 @@ func newNaive() *naive {
 		idKey:   func(id types.MessageID) string { return id },
 		time:    wholeSeconds,
 		accept: func(e reupload.Entry) reupload.Entry {
-			if e.Asked.At.IsZero() {
+			if isNothing(e.Asked) {
 				e.Asked = reupload.Asked{}
 			}
 			return e
 		},
 		merge: func(old *reupload.Entry, e reupload.Entry) {
 			mergeTime(old, e)
+			mergeCameWith(old, e)
 			mergePath(old, e)
 			mergeAsked(old, e)
 		},
@@ -92,7 +93,13 @@ func wholeSeconds(t time.Time) time.Time {
 
 func mergeTime(old *reupload.Entry, e reupload.Entry) {
 	if old.Timestamp.IsZero() {
-		old.Timestamp = e.Timestamp
+		old.Timestamp, old.IsStatus = e.Timestamp, e.IsStatus
+	}
+}
+
+func mergeCameWith(old *reupload.Entry, e reupload.Entry) {
+	if old.CameWith == "" {
+		old.CameWith = e.CameWith
 	}
 }
 
@@ -103,9 +110,14 @@ func mergePath(old *reupload.Entry, e reupload.Entry) {
 }
 
 func mergeAsked(old *reupload.Entry, e reupload.Entry) {
-	if !e.Asked.At.IsZero() && !e.Asked.At.Before(old.Asked.At) {
+	if !isNothing(e.Asked) && !e.Asked.At.Before(old.Asked.At) {
 		old.Asked = e.Asked
 	}
+}
+
+// isNothing reports whether an Asked has no time, or one that only a wrong clock can have noted.
+func isNothing(asked reupload.Asked) bool {
+	return asked.At.IsZero() || time.Until(asked.At) > time.Hour
 }
 
 func (x *naive) Put(_ context.Context, account types.JID, entries []reupload.Entry) error {
@@ -152,10 +164,12 @@ func (x *naive) look(account types.JID, in func(*tables) []*reupload.Entry) (fou
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if t := x.accounts[x.account(account)]; t != nil {
-		for _, e := range in(t) {
+		entries := slices.Clone(in(t))
+		slices.SortStableFunc(entries, func(a, b *reupload.Entry) int { return x.order(*a, *b) })
+		found = make([]reupload.Entry, 0, len(entries))
+		for _, e := range entries {
 			found = append(found, x.answer(e))
 		}
 	}
-	slices.SortStableFunc(found, x.order)
 	return found
 }

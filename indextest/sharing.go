@@ -14,7 +14,7 @@ import (
 // answersAreTheCallers writes into an answer, which must not change the index.
 func answersAreTheCallers(c *checker) {
 	e := entry(1)
-	e.Asked = asked(1, reupload.OutcomeSilence, 1)
+	e.Asked = asked(1, 6, 1)
 	c.put(e)
 	for _, get := range []func() []reupload.Entry{
 		func() []reupload.Entry { return c.byFile(e.FileEncSHA256) },
@@ -59,16 +59,17 @@ func entriesAreCopied(c *checker) {
 func noUpdateIsLost(c *checker) {
 	for n := range 40 {
 		want := entry(n)
-		var parts [4]reupload.Entry
+		var parts [5]reupload.Entry
 		for i := range parts {
 			parts[i] = entry(n)
 			parts[i].Timestamp = time.Time{}
 		}
 		parts[0].Timestamp = want.Timestamp
 		parts[1].DirectPath = "/path"
-		parts[2].Asked = asked(1, reupload.OutcomeSilence, 1)
-		parts[3].Asked = asked(2, reupload.OutcomeFound, 0)
-		want.DirectPath, want.Asked = parts[1].DirectPath, parts[3].Asked
+		parts[2].Asked = asked(1, 6, 1)
+		parts[3].Asked = asked(2, 1, 0)
+		parts[4].CameWith = "/first"
+		want.DirectPath, want.Asked, want.CameWith = parts[1].DirectPath, parts[3].Asked, parts[4].CameWith
 		var wg sync.WaitGroup
 		ready := make(chan struct{})
 		for _, part := range parts {

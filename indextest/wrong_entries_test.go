@@ -67,7 +67,7 @@ var wrongEntries = map[string]func() reupload.Index{
 
 	// Times.
 	"never finds out a time":      merging(mergePath, mergeAsked),
-	"replaces any time":           merging(mergePath, mergeAsked, func(old *reupload.Entry, e reupload.Entry) { old.Timestamp = e.Timestamp }),
+	"replaces any time":           merging(mergePath, mergeAsked, timeIf(func(_, _ time.Time) bool { return true })),
 	"replaces a time by a newer":  merging(mergePath, mergeAsked, timeIf(func(old, e time.Time) bool { return e.After(old) })),
 	"replaces a time by an older": merging(mergePath, mergeAsked, timeIf(func(old, e time.Time) bool { return old.IsZero() || !e.IsZero() && e.Before(old) })),
 	"replaces a time by a known":  merging(mergePath, mergeAsked, timeIf(func(_, e time.Time) bool { return !e.IsZero() })),
@@ -125,6 +125,22 @@ var wrongEntries = map[string]func() reupload.Index{
 	"replaces all":    wrong(func(x *naive) { x.merge = func(old *reupload.Entry, e reupload.Entry) { *old = e } }),
 	"keeps the first": wrong(func(x *naive) { x.merge = func(*reupload.Entry, reupload.Entry) {} }),
 
+	// Status.
+	"loses that it is a status": storing(func(e *reupload.Entry) { e.IsStatus = false }),
+	"takes all for a status":    storing(func(e *reupload.Entry) { e.IsStatus = true }),
+	"never finds out that it is a status": merging(mergePath, mergeAsked, func(old *reupload.Entry, e reupload.Entry) {
+		if old.Timestamp.IsZero() {
+			old.Timestamp = e.Timestamp
+		}
+	}),
+	"takes the last word on a status": merging(mergeTime, mergePath, mergeAsked, func(old *reupload.Entry, e reupload.Entry) { old.IsStatus = e.IsStatus }),
+	"keeps what was once a status":    merging(mergeTime, mergePath, mergeAsked, func(old *reupload.Entry, e reupload.Entry) { old.IsStatus = old.IsStatus || e.IsStatus }),
+	"forgets a status with a new path": merging(mergeTime, mergeAsked, func(old *reupload.Entry, e reupload.Entry) {
+		if mergePath(old, e); e.DirectPath != "" {
+			old.IsStatus = false
+		}
+	}),
+
 	// Paths.
 	"never replaces a path": merging(mergeTime, mergeAsked, func(old *reupload.Entry, e reupload.Entry) { old.DirectPath = cmp.Or(old.DirectPath, e.DirectPath) }),
 	"loses a path":          merging(mergeTime, mergeAsked, func(old *reupload.Entry, e reupload.Entry) { old.DirectPath = e.DirectPath }),
@@ -171,15 +187,15 @@ var wrongEntries = map[string]func() reupload.Index{
 		mergeAsked(old, e)
 		old.Asked.Outcome = cmp.Or(old.Asked.Outcome, outcome)
 	}),
-	"keeps the largest Vain": merging(mergeTime, mergePath, func(old *reupload.Entry, e reupload.Entry) {
-		vain := old.Asked.Vain
+	"keeps the largest Failures": merging(mergeTime, mergePath, func(old *reupload.Entry, e reupload.Entry) {
+		failures := old.Asked.Failures
 		mergeAsked(old, e)
-		old.Asked.Vain = max(old.Asked.Vain, vain)
+		old.Asked.Failures = max(old.Asked.Failures, failures)
 	}),
-	"adds Vain up": merging(mergeTime, mergePath, func(old *reupload.Entry, e reupload.Entry) {
-		vain := old.Asked.Vain
+	"adds Failures up": merging(mergeTime, mergePath, func(old *reupload.Entry, e reupload.Entry) {
+		failures := old.Asked.Failures
 		if mergeAsked(old, e); !e.Asked.At.IsZero() {
-			old.Asked.Vain += vain
+			old.Asked.Failures += failures
 		}
 	}),
 	"takes an outcome without a time": merging(mergeTime, mergePath, func(old *reupload.Entry, e reupload.Entry) {
@@ -189,13 +205,13 @@ var wrongEntries = map[string]func() reupload.Index{
 	}),
 	"takes a new outcome without a time": wrong(func(x *naive) { x.accept = func(e reupload.Entry) reupload.Entry { return e } }),
 	"takes known outcomes alone": storing(func(e *reupload.Entry) {
-		if e.Asked.Outcome > reupload.OutcomeOutage {
+		if e.Asked.Outcome > 9 {
 			e.Asked.Outcome = 0
 		}
 	}),
 	"has two bits for an outcome": storing(func(e *reupload.Entry) { e.Asked.Outcome &= 3 }),
-	"has a byte for Vain":         storing(func(e *reupload.Entry) { e.Asked.Vain = int(uint8(e.Asked.Vain)) }),
-	"has 16 bits for Vain":        storing(func(e *reupload.Entry) { e.Asked.Vain = min(e.Asked.Vain, math.MaxInt16) }),
+	"has a byte for Failures":     storing(func(e *reupload.Entry) { e.Asked.Failures = int(uint8(e.Asked.Failures)) }),
+	"has 16 bits for Failures":    storing(func(e *reupload.Entry) { e.Asked.Failures = min(e.Asked.Failures, math.MaxInt16) }),
 	"shares Asked among the messages of a file": sharing(func(t *tables, e *reupload.Entry) []*reupload.Entry { return t.files[string(e.FileEncSHA256)] },
 		func(to *reupload.Entry, e reupload.Entry) { mergeAsked(to, e) }),
 

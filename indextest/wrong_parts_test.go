@@ -38,6 +38,7 @@ func identifying(more func(*reupload.Entry) any) func() reupload.Index {
 func merging(parts ...func(*reupload.Entry, reupload.Entry)) func() reupload.Index {
 	return wrong(func(x *naive) {
 		x.merge = func(old *reupload.Entry, e reupload.Entry) {
+			mergeCameWith(old, e)
 			for _, part := range parts {
 				part(old, e)
 			}
@@ -48,7 +49,7 @@ func merging(parts ...func(*reupload.Entry, reupload.Entry)) func() reupload.Ind
 func timeIf(replaces func(old, e time.Time) bool) func(*reupload.Entry, reupload.Entry) {
 	return func(old *reupload.Entry, e reupload.Entry) {
 		if replaces(old.Timestamp, e.Timestamp) {
-			old.Timestamp = e.Timestamp
+			old.Timestamp, old.IsStatus = e.Timestamp, e.IsStatus
 		}
 	}
 }

@@ -29,7 +29,7 @@ func (x *refusing) Put(ctx context.Context, account types.JID, entries []reuploa
 	return x.Index.Put(ctx, account, entries)
 }
 
-// crowded has room for 16 messages of a file, whoever has it.
+// crowded has room for 16 messages of a file, over all accounts.
 type crowded struct{ *naive }
 
 func (x crowded) ByFile(ctx context.Context, account types.JID, file []byte) (mine []reupload.Entry, _ error) {

@@ -14,8 +14,8 @@ const driverGrace = 50 * time.Millisecond
 
 // bounded returns what call returns, or the context's error if the call does not end soon after the
 // context. Not every driver ends with it: one waits for SQLite's busy_timeout first, another one
-// for a server that is gone. Such a call ends in the background when its driver lets it, and nobody
-// sees what it returns. A call has the context too, and starts nothing new.
+// for a server that is gone. Such a call ends in the background when its driver lets it, and what
+// it returns is dropped. A call has the context too, and starts nothing new.
 func bounded[T any](ctx context.Context, call func() (T, error)) (T, error) {
 	type outcome struct {
 		value    T

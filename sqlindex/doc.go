@@ -23,10 +23,10 @@
 // pragma must be in the connection string, since a statement sets it for one connection of the pool
 // only.
 //
-// With _txlock=immediate a transaction waits at its beginning. One that has read before it writes
-// fails at once otherwise when somebody else has written meanwhile, whatever the busy_timeout.
-// whatsmeow has such transactions if the bot sets Client.EnableDecryptedEventBuffer, and the bot
-// may have some.
+// With _txlock=immediate a transaction waits at its beginning. Without it, a transaction that reads
+// before it writes fails at once if another connection has written meanwhile, whatever the
+// busy_timeout. whatsmeow has such transactions if the bot sets Client.EnableDecryptedEventBuffer,
+// and the bot may have some.
 //
 // With journal_mode=WAL readers and the writer do not wait for each other, and with
 // synchronous=NORMAL a transaction costs no fsync; a power cut can lose the last ones but damages
@@ -47,15 +47,20 @@
 //
 // # Retention
 //
-// An entry is forgotten two years after it was first put in, and the oldest ones are when there are
-// more than two million of all accounts together (some 500 MB in SQLite, 700 MB in PostgreSQL).
-// [Index.SetRetention] changes both. This happens a little at a time while entries are put in, and
-// needs nothing else; [Index.Prune] does what is left to do at once.
+// An entry is forgotten two years after it was first put in. When there are more than two million
+// of all accounts together (some 1 GB in SQLite, 1.2 GB in PostgreSQL), the account that has most
+// of them loses its oldest ones: an account that has no more than an even share loses none because
+// of others. Triggers keep the count of each account, which is exact. [Index.SetRetention] changes
+// both limits. This happens a little at a time while entries are put in, and needs nothing else;
+// [Index.Prune] does what is left to do at once.
+//
+// For a file or a message id that came in great numbers, a look-up shares its places as
+// [reupload.Index] says. For a file it looks at the newest thousand entries and at the very oldest.
 //
 // # Secrets
 //
-// Media keys lie in reupload_media as they are, as whatsmeow's own keys lie in whatsmeow's tables:
-// who can read the database can decrypt the media that it knows of. Keep it as safe as whatsmeow's.
-// Rows that were deleted can stay readable in the file until they are overwritten; SQLite's PRAGMA
-// secure_delete is for that.
+// Media keys are stored in reupload_media unencrypted, as whatsmeow's own keys are in whatsmeow's
+// tables: anyone who can read the database can decrypt the media that it knows of. Keep it as safe
+// as whatsmeow's. Rows that were deleted can stay readable in the file until they are overwritten;
+// SQLite's PRAGMA secure_delete prevents that.
 package sqlindex

@@ -1,6 +1,10 @@
 package sqlindex
 
-import "github.com/whatsmeow-plugins/reupload"
+import (
+	"time"
+
+	"github.com/whatsmeow-plugins/reupload"
+)
 
 var (
 	FormatJID  = formatJID
@@ -15,7 +19,7 @@ const SQLiteRows = sqliteRows
 
 // Merged returns the rows for entries as entries again.
 func Merged(entries []reupload.Entry) ([]reupload.Entry, error) {
-	rows, err := makeRows(1, entries)
+	rows, err := makeRows(1, time.Now().Unix(), entries)
 	if err != nil {
 		return nil, err
 	}
@@ -30,6 +34,6 @@ func Merged(entries []reupload.Entry) ([]reupload.Entry, error) {
 
 // ArrayArgs returns the arrays for entries.
 func ArrayArgs(entries []reupload.Entry) ([]any, error) {
-	rows, err := makeRows(1, entries)
+	rows, err := makeRows(1, time.Now().Unix(), entries)
 	return arrayArgs(1, 2, rows), err
 }

@@ -15,11 +15,15 @@ import (
 	"github.com/whatsmeow-plugins/reupload/sqlindex/internal/upgrades"
 )
 
-// What a look-up returns at most. More than a few are never asked for, and anyone can send a
-// popular file, or a message with an id that was there before.
+// What a look-up returns at most, by the rules of [reupload.Index]. More than a few are never asked
+// for, and anyone can send a popular file, or a message with an id that was there before.
 const (
-	maxByFile    = 16
-	maxByMessage = 256
+	maxByFile      = 16
+	timedByFile    = 12 // and the other ones for entries without a time
+	maxByMessage   = 256
+	timedByMessage = 192
+	maxBySender    = 64   // under a message id
+	lookedAtOfFile = 1000 // newest entries of a kind, so that a popular file takes no longer than that
 )
 
 // An Index is a [reupload.Index] in a database. It needs no closing: it has no goroutines, and its
@@ -42,6 +46,8 @@ type tables interface {
 	// deleteUpTo deletes some of the rows with an id up to last, at most pruneBatch if there are no
 	// more.
 	deleteUpTo(ctx context.Context, last int64) (int64, error)
+	// deleteOldest deletes so many of the oldest rows of an account.
+	deleteOldest(ctx context.Context, account, count int64) (int64, error)
 	exec(ctx context.Context, query string, args ...any) (sql.Result, error)
 	// query gives scan the rows, perhaps again from the start if that fails.
 	query(ctx context.Context, scan func(*sql.Rows) error, query string, args ...any) error
@@ -50,16 +56,16 @@ type tables interface {
 // New returns the index in a database. It creates and upgrades its tables, in one transaction. The
 // dialect is the name that whatsmeow's sqlstore takes: sqlite3, sqlite, postgres, pgx and the like.
 //
-// A SQLite database without a busy_timeout is refused, since whatsmeow would lose messages in it.
-// The error wraps ErrNewer if a newer version of this package has changed the tables in a way
-// that this one cannot work with.
+// It refuses a SQLite database without a busy_timeout, since whatsmeow would lose messages in it,
+// and one in memory that each connection of the pool has for itself. The error wraps ErrNewer if a
+// newer version of this package has changed the tables in a way that this one cannot work with.
 func New(ctx context.Context, db *sql.DB, dialect string) (*Index, error) {
 	kind, err := checkDatabase(ctx, db, dialect)
 	if err != nil {
-		return nil, fmt.Errorf("sqlindex: %w", err)
+		return nil, fmt.Errorf("sqlindex: %w", withFile(err, db))
 	}
 	if err = upgrades.Upgrade(ctx, db, kind, upgrades.Steps); err != nil {
-		return nil, fmt.Errorf("sqlindex: failed to create or upgrade the tables: %w", err)
+		return nil, fmt.Errorf("sqlindex: failed to create or upgrade the tables: %w", withFile(err, db))
 	}
 	x := &Index{accounts: make(map[types.JID]int64)}
 	x.SetRetention(DefaultMaxAge, DefaultMaxEntries)
@@ -73,7 +79,7 @@ func New(ctx context.Context, db *sql.DB, dialect string) (*Index, error) {
 }
 
 // Put implements [reupload.Index]. Many entries go in a thousand or so at a time, each in a short
-// transaction, and in SQLite with pauses that are as long: others who write are not kept waiting.
+// transaction, and in SQLite with pauses that are as long, so that other writers need not wait.
 // If it returns an error, some of the entries may be in.
 func (x *Index) Put(ctx context.Context, account types.JID, entries []reupload.Entry) error {
 	if len(entries) == 0 {
@@ -90,7 +96,7 @@ func (x *Index) put(ctx context.Context, account types.JID, entries []reupload.E
 	if err != nil {
 		return err
 	}
-	rows, err := makeRows(number, entries)
+	rows, err := makeRows(number, time.Now().Unix(), entries)
 	if err != nil {
 		return err
 	}
@@ -108,65 +114,135 @@ func (x *Index) put(ctx context.Context, account types.JID, entries []reupload.E
 	return err
 }
 
-// What both dialects have in common, with PostgreSQL's names for parameters.
+// Statements that both dialects share, with PostgreSQL's names for parameters.
 const (
 	// rowColumns are the columns of a row in the order in which they are passed.
-	rowColumns = "message, identity, file, seconds, from_me, message_id, chat, participant, media_key, file_hash, path, " +
-		"asked, outcome, vain"
+	rowColumns = "message, identity, file, seconds, from_me, message_id, chat, participant, media_key, file_hash, " +
+		"came_with, path, asked, outcome, failures, is_status"
 
 	// onConflict is what [reupload.Index] says of an entry that is there already. The columns id
 	// and stored stay what they were when the row was first put in.
 	onConflict = `
 ON CONFLICT (message, identity) DO UPDATE SET
-	seconds = CASE WHEN m.seconds = ` + unknown + `  THEN excluded.seconds ELSE m.seconds END,
-	path    = CASE WHEN length(excluded.path) > 0 THEN excluded.path    ELSE m.path    END,
-	asked   = CASE WHEN ` + asksLater + ` THEN excluded.asked   ELSE m.asked   END,
-	outcome = CASE WHEN ` + asksLater + ` THEN excluded.outcome ELSE m.outcome END,
-	vain    = CASE WHEN ` + asksLater + ` THEN excluded.vain    ELSE m.vain    END
-WHERE m.seconds = ` + unknown + ` AND excluded.seconds <> ` + unknown + ` OR length(excluded.path) > 0 OR ` + asksLater
+	seconds   = CASE WHEN m.seconds = ` + unknown + `   THEN excluded.seconds   ELSE m.seconds   END,
+	is_status = CASE WHEN m.seconds = ` + unknown + `   THEN excluded.is_status ELSE m.is_status END,
+	came_with = CASE WHEN length(m.came_with) = 0   THEN excluded.came_with ELSE m.came_with END,
+	path      = CASE WHEN length(excluded.path) > 0 THEN excluded.path      ELSE m.path      END,
+	asked     = CASE WHEN ` + asksLater + ` THEN excluded.asked    ELSE m.asked    END,
+	outcome   = CASE WHEN ` + asksLater + ` THEN excluded.outcome  ELSE m.outcome  END,
+	failures  = CASE WHEN ` + asksLater + ` THEN excluded.failures ELSE m.failures END
+WHERE m.seconds = ` + unknown + ` AND excluded.seconds <> ` + unknown + ` OR length(excluded.path) > 0 OR ` + asksLater + `
+	OR length(m.came_with) = 0 AND length(excluded.came_with) > 0`
 
 	// unknown is unknownTime.
 	unknown = "-62135596800"
-	// asksLater is not true where what is new was never asked, which is NULL.
-	asksLater = "excluded.asked >= COALESCE(m.asked, excluded.asked)"
+	// asksLater is not true if the new Asked has no time, which is NULL. A time in the row that is
+	// more than maxSkew ahead is no later than any other.
+	asksLater = "(excluded.asked >= COALESCE(m.asked, excluded.asked) OR " +
+		"excluded.asked IS NOT NULL AND m.asked > excluded.stored + 3600)"
 
-	selectMedia = `
-SELECT message_id, chat, participant, from_me, media_key, file_hash, seconds, path, asked, outcome, vain FROM reupload_media `
+	columns = "message_id, chat, participant, from_me, media_key, file_hash, seconds, came_with, path, asked, outcome, failures, " +
+		"is_status"
 
-	fileIs = "WHERE file = $1 AND account = $2 AND file_hash = $3 "
+	selectMedia = "SELECT " + columns + " FROM reupload_media "
+
+	// The plus in these keeps SQLite from the index by account, which it can take for as good as
+	// the one by message: it would read all rows of the account.
+	fileIs = "WHERE file = $1 AND +account = $2 AND file_hash = $3 "
 
 	byFileQuery = selectMedia + fileIs + "ORDER BY seconds DESC, id DESC LIMIT $4"
 
 	oldestQuery = selectMedia + fileIs + "AND seconds > " + unknown + " ORDER BY seconds, id LIMIT $4"
 
-	// byMessageQuery leaves out what [reupload.Index] says: those without a time, then the newest.
-	byMessageQuery = selectMedia + `
-WHERE message = $1 AND account = $2 AND message_id = $3 ORDER BY seconds = ` + unknown + `, seconds, id LIMIT $4`
+	// sharedFile takes one entry of each chat in turn.
+	sharedFile = `
+SELECT ` + columns + ` FROM (
+	SELECT *, row_number() OVER (PARTITION BY chat ORDER BY seconds DESC, id DESC) AS turn
+	FROM (SELECT * FROM reupload_media ` + fileIs
+
+	sharedByTurn = `) AS latest) AS shared ORDER BY turn, seconds DESC, id DESC LIMIT $5`
+
+	timedOfFileQuery   = sharedFile + "AND seconds > " + unknown + " ORDER BY seconds DESC, id DESC LIMIT $4" + sharedByTurn
+	untimedOfFileQuery = sharedFile + "AND seconds = " + unknown + " ORDER BY id DESC LIMIT $4" + sharedByTurn
+
+	messageIs = "WHERE message = $1 AND +account = $2 AND message_id = $3 "
+
+	byMessageQuery = selectMedia + messageIs + "ORDER BY seconds = " + unknown + ", seconds, id LIMIT $4"
+
+	// sharedMessageQuery leaves out what a sender has too much of, and then takes one entry of each
+	// sender in turn, of those with a time and of those without one.
+	sharedMessageQuery = `
+SELECT ` + columns + ` FROM (
+	SELECT *, row_number() OVER (PARTITION BY untimed ORDER BY turn, seconds, id) AS place FROM (
+		SELECT *, row_number() OVER (PARTITION BY sender ORDER BY untimed, seconds, id) AS of_sender,
+			row_number() OVER (PARTITION BY sender, untimed ORDER BY seconds, id) AS turn
+		FROM (SELECT *, seconds = ` + unknown + ` AS untimed,
+			CASE WHEN from_me THEN '' WHEN participant = '' THEN chat ELSE participant END AS sender
+			FROM reupload_media ` + messageIs + `) AS named
+	) AS ranked WHERE of_sender <= $4
+) AS shared WHERE place <= $5 ORDER BY place`
 
 	accountQuery    = "SELECT id FROM reupload_account WHERE jid = $1"
 	newAccountQuery = "INSERT INTO reupload_account (jid) VALUES ($1) ON CONFLICT (jid) DO NOTHING"
 )
 
-// ByFile implements [reupload.Index]. It returns at most 16 entries.
+// ByFile implements [reupload.Index]. It returns at most 16 entries. Of a file that came with more,
+// it shares the places among the chats of the newest thousand, with the very oldest.
 func (x *Index) ByFile(ctx context.Context, account types.JID, fileEncSHA256 []byte) ([]reupload.Entry, error) {
 	found, err := x.look(ctx, byFileQuery, account, fileEncSHA256, maxByFile)
-	if err != nil || len(found) < maxByFile || found[maxByFile-1].Timestamp.IsZero() {
+	if err != nil || len(found) < maxByFile {
 		return found, err
 	}
-	// There may be more, and the oldest of all must be among what is returned.
-	oldest, err := x.look(ctx, oldestQuery, account, fileEncSHA256, 1)
-	return append(found[:maxByFile-1], oldest...), err
+	untimed, err := x.look(ctx, untimedOfFileQuery, account, fileEncSHA256, lookedAtOfFile, maxByFile)
+	if err != nil {
+		return nil, err
+	}
+	places := max(timedByFile, maxByFile-len(untimed))
+	timed, err := x.look(ctx, timedOfFileQuery, account, fileEncSHA256, lookedAtOfFile, places)
+	if err != nil {
+		return nil, err
+	}
+	if len(timed) == places {
+		oldest, err := x.look(ctx, oldestQuery, account, fileEncSHA256, 1)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(timed, func(e reupload.Entry) bool { return e.Timestamp.Equal(oldest[0].Timestamp) }) {
+			timed[places-1] = oldest[0]
+		}
+	}
+	return newestFirst(append(timed, untimed[:min(len(untimed), maxByFile-len(timed))]...)), nil
 }
 
-// ByMessage implements [reupload.Index]. It returns at most 256 entries.
+// ByMessage implements [reupload.Index]. It returns at most 256 entries, and 64 of one sender.
 func (x *Index) ByMessage(ctx context.Context, account types.JID, id types.MessageID) ([]reupload.Entry, error) {
-	found, err := x.look(ctx, byMessageQuery, account, []byte(id), maxByMessage)
-	slices.SortStableFunc(found, func(a, b reupload.Entry) int { return b.Timestamp.Compare(a.Timestamp) })
-	return found, err
+	found, err := x.look(ctx, byMessageQuery, account, []byte(id), maxBySender+1)
+	if err != nil || len(found) <= maxBySender {
+		return newestFirst(found), err
+	}
+	found, err = x.look(ctx, sharedMessageQuery, account, []byte(id), maxBySender, maxByMessage)
+	if err != nil {
+		return nil, err
+	}
+	var timed, untimed []reupload.Entry
+	for _, e := range found {
+		if e.Timestamp.IsZero() {
+			untimed = append(untimed, e)
+		} else {
+			timed = append(timed, e)
+		}
+	}
+	timed = timed[:min(len(timed), max(timedByMessage, maxByMessage-len(untimed)))]
+	return newestFirst(append(timed, untimed[:min(len(untimed), maxByMessage-len(timed))]...)), nil
+}
+
+func newestFirst(entries []reupload.Entry) []reupload.Entry {
+	slices.SortStableFunc(entries, func(a, b reupload.Entry) int { return b.Timestamp.Compare(a.Timestamp) })
+	return entries
 }
 
 // look finds rows by a value that they have in full, and through an index by its hash.
-func (x *Index) look(ctx context.Context, query string, account types.JID, value []byte, limit int) ([]reupload.Entry, error) {
+func (x *Index) look(ctx context.Context, query string, account types.JID, value []byte, limits ...any) ([]reupload.Entry, error) {
 	if len(value) == 0 {
 		return nil, nil
 	}
@@ -178,7 +254,7 @@ func (x *Index) look(ctx context.Context, query string, account types.JID, value
 			err := x.tables.query(ctx, func(rows *sql.Rows) (err error) {
 				found, err = scan(rows)
 				return err
-			}, query, hash(number, value), number, value, limit)
+			}, query, append([]any{hash(number, value), number, value}, limits...)...)
 			return found, err
 		})
 	}
@@ -191,8 +267,8 @@ func (x *Index) look(ctx context.Context, query string, account types.JID, value
 func scan(rows *sql.Rows) (found []reupload.Entry, err error) {
 	for rows.Next() {
 		var r row
-		err = rows.Scan(&r.messageID, &r.chat, &r.participant, &r.fromMe, &r.mediaKey, &r.fileHash, &r.seconds, &r.path,
-			&r.asked, &r.outcome, &r.vain)
+		err = rows.Scan(&r.messageID, &r.chat, &r.participant, &r.fromMe, &r.mediaKey, &r.fileHash, &r.seconds, &r.cameWith, &r.path,
+			&r.asked, &r.outcome, &r.failures, &r.isStatus)
 		if err != nil {
 			return nil, err
 		}
@@ -232,22 +308,22 @@ func (x *Index) account(ctx context.Context, jid types.JID, create bool) (int64,
 }
 
 func (x *Index) findAccount(ctx context.Context, jid string, create bool) (number int64, err error) {
-	err = queryRow(ctx, x.tables, &number, accountQuery, jid)
+	err = queryRow(ctx, x.tables, accountQuery, []any{jid}, &number)
 	if err != nil || number != 0 || !create {
 		return number, err
 	}
 	if _, err = x.tables.exec(ctx, newAccountQuery, jid); err != nil {
 		return 0, err
 	}
-	err = queryRow(ctx, x.tables, &number, accountQuery, jid) // whoever has created it
+	err = queryRow(ctx, x.tables, accountQuery, []any{jid}, &number) // made here or by another process
 	return number, err
 }
 
-// queryRow scans the only row of an answer. It leaves dest alone if there is none.
-func queryRow(ctx context.Context, t tables, dest any, query string, args ...any) error {
+// queryRow scans the first row of an answer. It leaves dest alone if there is none.
+func queryRow(ctx context.Context, t tables, query string, args []any, dest ...any) error {
 	return t.query(ctx, func(rows *sql.Rows) error {
 		if rows.Next() {
-			if err := rows.Scan(dest); err != nil {
+			if err := rows.Scan(dest...); err != nil {
 				return err
 			}
 		}

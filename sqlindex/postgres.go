@@ -16,21 +16,20 @@ type postgres struct{ db *sql.DB }
 // postgresRows is how many rows one transaction puts in, some 300 kB.
 const postgresRows = 1000
 
-// fewRows is up to how many rows are put in without a transaction around the statement.
+// fewRows is how many rows, at most, are put in without a transaction around the statement.
 const fewRows = 8
 
 // putArrays takes a batch of any size as one array for each column, so that one text, prepared
 // once, does for all. Arrays are passed as PostgreSQL writes them, since database/sql has none and
 // each driver has its own way.
 //
-// A new row takes the next id, and a row that is there already passes its own on: an id that is
-// used up leaves a gap, which pruning counts as a row.
+// A new row takes the next id, and a row that is there already passes its own on.
 const putArrays = `
 INSERT INTO reupload_media AS m (id, account, stored, ` + rowColumns + `)
 SELECT COALESCE((SELECT o.id FROM reupload_media AS o WHERE o.message = i.message AND o.identity = i.identity), nextval('reupload_media_ids')),
 	$1::bigint, $2::bigint, ` + rowColumns + `
 FROM unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::boolean[], $8::bytea[], $9::text[], $10::text[],
-	$11::bytea[], $12::bytea[], $13::bytea[], $14::bigint[], $15::integer[], $16::integer[]) AS i (` + rowColumns + `)` + onConflict
+	$11::bytea[], $12::bytea[], $13::bytea[], $14::bytea[], $15::bigint[], $16::integer[], $17::integer[], $18::boolean[]) AS i (` + rowColumns + `)` + onConflict
 
 // putBatch is a text of its own, since drivers keep a plan for each text.
 const putBatch = "/* batch */" + putArrays
@@ -55,12 +54,20 @@ func (p postgres) putSome(ctx context.Context, account, now int64, rows []row) (
 	})
 }
 
-// deleteUpTo leaves rows alone that somebody else has locked: two who prune would wait for each
-// other, and with a Put, which locks in another order, in a circle.
+// deleteUpTo and deleteOldest skip rows that are locked: two processes that prune would wait for
+// each other, and together with a Put, which locks in another order, in a circle.
 func (p postgres) deleteUpTo(ctx context.Context, last int64) (int64, error) {
+	return p.delete(ctx, "id <= $1", last, pruneBatch)
+}
+
+func (p postgres) deleteOldest(ctx context.Context, account, count int64) (int64, error) {
+	return p.delete(ctx, "account = $1", account, count)
+}
+
+func (p postgres) delete(ctx context.Context, which string, args ...any) (int64, error) {
 	result, err := p.exec(ctx, `
 DELETE FROM reupload_media WHERE ctid = ANY (ARRAY(
-	SELECT ctid FROM reupload_media WHERE id <= $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED))`, last, pruneBatch)
+	SELECT ctid FROM reupload_media WHERE `+which+` ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED))`, args...)
 	if err != nil {
 		return 0, err
 	}
@@ -124,10 +131,12 @@ func arrayArgs(account, now int64, rows []row) []any {
 		array(rows, func(b []byte, r *row) []byte { return appendJID(b, r.participant) }),
 		array(rows, func(b []byte, r *row) []byte { return appendBytes(b, r.mediaKey) }),
 		array(rows, func(b []byte, r *row) []byte { return appendBytes(b, r.fileHash) }),
+		array(rows, func(b []byte, r *row) []byte { return appendBytes(b, r.cameWith) }),
 		array(rows, func(b []byte, r *row) []byte { return appendBytes(b, r.path) }),
 		array(rows, func(b []byte, r *row) []byte { return appendTime(b, r.asked) }),
 		array(rows, func(b []byte, r *row) []byte { return strconv.AppendInt(b, int64(r.outcome), 10) }),
-		array(rows, func(b []byte, r *row) []byte { return strconv.AppendInt(b, int64(r.vain), 10) }),
+		array(rows, func(b []byte, r *row) []byte { return strconv.AppendInt(b, int64(r.failures), 10) }),
+		array(rows, func(b []byte, r *row) []byte { return strconv.AppendBool(b, r.isStatus) }),
 	}
 }
 

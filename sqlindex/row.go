@@ -13,9 +13,9 @@ import (
 	"github.com/whatsmeow-plugins/reupload"
 )
 
-// A row is an entry as it is stored. Text that others have chosen is stored as bytes, since
-// PostgreSQL's own text takes no NUL and nothing that is not UTF-8, and one such message must not
-// keep a whole batch out.
+// A row is an entry as it is stored. Text that strangers choose is stored as bytes, since
+// PostgreSQL's text type takes only UTF-8 without NUL, and one bad message must not keep out a
+// whole batch.
 type row struct {
 	key
 	file              int64 // hash of account and file, or 0 where there is no file
@@ -25,9 +25,10 @@ type row struct {
 	chat, participant string
 	mediaKey          []byte
 	fileHash          []byte        // nil: only the message is known
-	path              []byte        // empty: none
+	cameWith, path    []byte        // empty: none
 	asked             sql.NullInt64 // unix; not valid: never
-	outcome, vain     int
+	outcome, failures int
+	isStatus          bool
 }
 
 // A key is what rows are told apart by: 64 bits of a hash of account and message id, and 64 of all
@@ -36,8 +37,8 @@ type row struct {
 type key struct{ message, identity int64 }
 
 // hash turns a message id or a file's hash into the number that it is looked up by. The account is
-// hashed too, so that the indexes need no column for it. A file's own hash would not do, since who
-// sends a file can choose bits of it.
+// hashed too, so that the indexes need no column for it. A file's own hash would not do, since the
+// sender of a file can choose bits of it.
 func hash(account int64, value []byte) int64 {
 	return sum(append(binary.BigEndian.AppendUint64(make([]byte, 0, 64), uint64(account)), value...))
 }
@@ -59,14 +60,18 @@ func sum(text []byte) int64 {
 
 const mediaKeySize, fileHashSize = 32, 32
 
-// What the plugin keeps out as well.
+// Limits that the plugin keeps, too.
 const maxMessageID, maxJID, maxPath = 128, 128, 2 << 10
+
+// maxSkew is how far ahead, in seconds, the time of a request can be. One that is farther was noted
+// by a wrong clock, and counts as none.
+const maxSkew = 60 * 60
 
 var noBytes = []byte{} // nil would be NULL
 
 // makeRows returns the rows for entries, one for each key and ordered by it. All processes lock
 // rows in this order, so that they never wait for each other in a circle.
-func makeRows(account int64, entries []reupload.Entry) ([]row, error) {
+func makeRows(account, now int64, entries []reupload.Entry) ([]row, error) {
 	rows := make([]row, 0, len(entries))
 	for i := range entries {
 		e := &entries[i]
@@ -76,9 +81,9 @@ func makeRows(account int64, entries []reupload.Entry) ([]row, error) {
 			return nil, fmt.Errorf("the media key of entry %d has %d bytes, want %d", i, len(e.MediaKey), mediaKeySize)
 		case len(e.FileEncSHA256) != 0 && len(e.FileEncSHA256) != fileHashSize:
 			return nil, fmt.Errorf("the file hash of entry %d has %d bytes, want %d or none", i, len(e.FileEncSHA256), fileHashSize)
-		case len(e.MessageID) > maxMessageID, len(e.DirectPath) > maxPath,
+		case len(e.MessageID) > maxMessageID, len(e.DirectPath) > maxPath, len(e.CameWith) > maxPath,
 			len(e.Chat.User)+len(e.Chat.Server) > maxJID, len(e.Participant.User)+len(e.Participant.Server) > maxJID:
-			return nil, fmt.Errorf("the message id, a JID or the path of entry %d is too long", i)
+			return nil, fmt.Errorf("the message id, a JID or a path of entry %d is too long", i)
 		}
 		r := row{
 			key:         key{message: hash(account, []byte(e.MessageID))},
@@ -88,10 +93,12 @@ func makeRows(account int64, entries []reupload.Entry) ([]row, error) {
 			chat:        formatJID(e.Chat),
 			participant: formatJID(e.Participant),
 			mediaKey:    e.MediaKey,
+			cameWith:    append(noBytes, e.CameWith...),
 			path:        append(noBytes, e.DirectPath...),
+			isStatus:    e.IsStatus,
 		}
-		if asked := e.Asked.At.Unix(); asked != unknownTime {
-			r.asked, r.outcome, r.vain = sql.NullInt64{Int64: asked, Valid: true}, int(e.Asked.Outcome), e.Asked.Vain
+		if asked := e.Asked.At.Unix(); asked != unknownTime && asked <= now+maxSkew {
+			r.asked, r.outcome, r.failures = sql.NullInt64{Int64: asked, Valid: true}, int(e.Asked.Outcome), e.Asked.Failures
 		}
 		if len(e.FileEncSHA256) != 0 {
 			r.file, r.fileHash = hash(account, e.FileEncSHA256), e.FileEncSHA256
@@ -130,13 +137,16 @@ func merge(rows []row) []row {
 // merge does what the database does with a row that is there already.
 func (r *row) merge(with *row) {
 	if r.seconds == unknownTime {
-		r.seconds = with.seconds
+		r.seconds, r.isStatus = with.seconds, with.isStatus
+	}
+	if len(r.cameWith) == 0 {
+		r.cameWith = with.cameWith
 	}
 	if len(with.path) > 0 {
 		r.path = with.path
 	}
 	if with.asked.Valid && (!r.asked.Valid || with.asked.Int64 >= r.asked.Int64) {
-		r.asked, r.outcome, r.vain = with.asked, with.outcome, with.vain
+		r.asked, r.outcome, r.failures = with.asked, with.outcome, with.failures
 	}
 }
 
@@ -161,13 +171,15 @@ func (r *row) entry() (reupload.Entry, error) {
 			Participant: participant,
 		},
 		FileEncSHA256: r.fileHash,
+		CameWith:      string(r.cameWith),
+		IsStatus:      r.isStatus,
 		DirectPath:    string(r.path),
 	}
 	if r.seconds != unknownTime {
 		e.Timestamp = time.Unix(r.seconds, 0)
 	}
 	if r.asked.Valid {
-		e.Asked = reupload.Asked{At: time.Unix(r.asked.Int64, 0), Outcome: reupload.Outcome(r.outcome), Vain: r.vain}
+		e.Asked = reupload.Asked{At: time.Unix(r.asked.Int64, 0), Outcome: reupload.Outcome(r.outcome), Failures: r.failures}
 	}
 	return e, nil
 }

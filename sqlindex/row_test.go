@@ -65,7 +65,8 @@ func TestMergedRowsAscendAndDiffer(t *testing.T) {
 	t.Parallel()
 	known, path, asked := entry("a"), entry("a"), entry("a")
 	path.Timestamp, path.DirectPath = time.Time{}, "/path"
-	asked.Timestamp, asked.Asked = time.Time{}, reupload.Asked{At: known.Timestamp, Outcome: reupload.OutcomeFound, Vain: 1}
+	asked.Timestamp, asked.Asked = time.Time{}, reupload.Asked{At: known.Timestamp, Outcome: 1, Failures: 1}
+	path.CameWith, asked.CameWith = "/came", "/other"
 	without := entry("a")
 	without.FileEncSHA256 = nil
 	for _, batch := range [][]reupload.Entry{
@@ -80,7 +81,11 @@ func TestMergedRowsAscendAndDiffer(t *testing.T) {
 		if merged[0].FileEncSHA256 != nil { // which comes first is up to the hash
 			merged[0], merged[1] = merged[1], merged[0]
 		}
-		if got := merged[1]; got.DirectPath != "/path" || got.Asked != asked.Asked || !got.Timestamp.Equal(known.Timestamp) {
+		wantCame := "/came"
+		if batch[0].Asked.Failures == 1 {
+			wantCame = "/other"
+		}
+		if got := merged[1]; got.CameWith != wantCame || got.DirectPath != "/path" || got.Asked != asked.Asked || !got.Timestamp.Equal(known.Timestamp) {
 			t.Errorf("merged into %v", got)
 		}
 	}
@@ -94,7 +99,9 @@ func TestLengthsAreChecked(t *testing.T) {
 	id, chat, path := entry(strings.Repeat("x", 129)), entry("a"), entry("a")
 	chat.Chat.User = strings.Repeat("x", 129)
 	path.DirectPath = "/" + strings.Repeat("x", 2<<10)
-	for _, e := range []reupload.Entry{key, file, id, chat, path} {
+	came := entry("a")
+	came.CameWith = path.DirectPath
+	for _, e := range []reupload.Entry{key, file, id, chat, path, came} {
 		if _, err := sqlindex.Merged([]reupload.Entry{e}); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("the error is %v", err)
 		}
@@ -106,13 +113,14 @@ func TestArraysArePostgreSQLs(t *testing.T) {
 	e := entry(`a"\`)
 	e.FileEncSHA256 = nil
 	e.DirectPath = "/p"
-	e.Asked = reupload.Asked{At: time.Unix(1_700_000_001, 0), Outcome: reupload.OutcomeSilence, Vain: 3}
+	e.Asked = reupload.Asked{At: time.Unix(1_700_000_001, 0), Outcome: 6, Failures: 3}
+	e.CameWith = "/c"
 	args, err := sqlindex.ArrayArgs([]reupload.Entry{e})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []any{`{0}`, `{1700000000}`, `{false}`, `{"\\x61225c"}`, `{"491700000001@s.whatsapp.net"}`, `{""}`,
-		`{"\\x` + strings.Repeat("07", 32) + `"}`, `{NULL}`, `{"\\x2f70"}`, `{1700000001}`, `{6}`, `{3}`}
+		`{"\\x` + strings.Repeat("07", 32) + `"}`, `{NULL}`, `{"\\x2f63"}`, `{"\\x2f70"}`, `{1700000001}`, `{6}`, `{3}`}
 	for i := range want {
 		if got := args[4+i]; got != want[i] {
 			t.Errorf("argument %d is %v, want %v", 4+i, got, want[i])

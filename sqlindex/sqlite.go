@@ -13,7 +13,7 @@ import (
 // it.
 type sqlite struct {
 	db       *sql.DB
-	writing  chan struct{} // holds a value while this index writes: SQLite has one writer, and those who wait only poll
+	writing  chan struct{} // holds a value while this index writes: others need not poll SQLite
 	turn     chan struct{} // holds a value while this index writes much, and in the pause after that
 	mu       sync.Mutex
 	prepared map[string]*sql.Stmt
@@ -25,11 +25,11 @@ func newSQLite(db *sql.DB) *sqlite {
 
 // sqliteRows is how many rows one statement puts in. SQLite took at most 999 parameters until
 // version 3.32.
-const sqliteRows = 62
+const sqliteRows = 55
 
 // maxHold is after how long a transaction that puts in many rows is committed, which takes about as
-// long again. Until then nobody else can write, and whatsmeow writes for each message that it
-// receives.
+// long again. Until then no other connection can write, and whatsmeow writes for each message that
+// it receives.
 const maxHold = 10 * time.Millisecond
 
 var (
@@ -39,17 +39,17 @@ var (
 
 // putQuery returns the statement for n rows.
 func putQuery(n int) string {
-	const row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+	const row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 	return "INSERT INTO reupload_media AS m (account, stored, " + rowColumns + ") VALUES " + row +
 		strings.Repeat(", "+row, n-1) + onConflict
 }
 
 func putArgs(account, now int64, rows []row) []any {
-	args := make([]any, 0, 16*len(rows))
+	args := make([]any, 0, 18*len(rows))
 	for i := range rows {
 		r := &rows[i]
 		args = append(args, account, now, r.message, r.identity, r.file, r.seconds, r.fromMe, r.messageID, r.chat, r.participant,
-			r.mediaKey, r.fileHash, r.path, r.asked, r.outcome, r.vain)
+			r.mediaKey, r.fileHash, r.cameWith, r.path, r.asked, r.outcome, r.failures, r.isStatus)
 	}
 	return args
 }
@@ -87,9 +87,18 @@ func (s *sqlite) putSome(ctx context.Context, account, now int64, rows []row) (n
 	return n, err
 }
 
-func (s *sqlite) deleteUpTo(ctx context.Context, last int64) (deleted int64, err error) {
+func (s *sqlite) deleteUpTo(ctx context.Context, last int64) (int64, error) {
+	return s.delete(ctx, "DELETE FROM reupload_media WHERE id <= $1", last)
+}
+
+func (s *sqlite) deleteOldest(ctx context.Context, account, count int64) (int64, error) {
+	return s.delete(ctx, `
+DELETE FROM reupload_media WHERE id IN (SELECT id FROM reupload_media WHERE account = $1 ORDER BY id LIMIT $2)`, account, count)
+}
+
+func (s *sqlite) delete(ctx context.Context, query string, args ...any) (deleted int64, err error) {
 	err = s.writeInTurn(ctx, func() error {
-		result, err := s.run(ctx, "DELETE FROM reupload_media WHERE id <= $1", last)
+		result, err := s.run(ctx, query, args...)
 		if err == nil {
 			deleted, err = result.RowsAffected()
 		}
@@ -148,7 +157,7 @@ func (s *sqlite) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if other := s.prepared[query]; other != nil {
-		_ = stmt.Close() // somebody was faster
+		_ = stmt.Close() // another goroutine was faster
 		return other, nil
 	}
 	s.prepared[query] = stmt
@@ -167,8 +176,8 @@ func (s *sqlite) write(ctx context.Context, f func() error) error {
 }
 
 // writeInTurn calls f, which writes much, and then leaves the database to others for as long as
-// that took: who waits for SQLite's lock looks for it now and then only, and must find it free
-// about as often as not.
+// that took: a connection that waits for SQLite's lock tries it only now and then, and must find it
+// free about half the time.
 func (s *sqlite) writeInTurn(ctx context.Context, f func() error) error {
 	select {
 	case s.turn <- struct{}{}:
@@ -189,8 +198,8 @@ func (s *sqlite) writeInTurn(ctx context.Context, f func() error) error {
 	return err
 }
 
-// maxRest bounds the pauses where it is others that this has waited for, or a checkpoint, during
-// which they can write.
+// maxRest bounds the pauses: the time may have gone into waiting for other writers, or into a
+// checkpoint, during which they can write.
 const maxRest = 2 * maxHold
 
 // isBusy tells whether an error is SQLITE_BUSY or SQLITE_LOCKED. Each driver has its own type for

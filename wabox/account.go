@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"go.mau.fi/whatsmeow"
+	waBinary "go.mau.fi/whatsmeow/binary"
 	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/types"
 	waLog "go.mau.fi/whatsmeow/util/log"
@@ -35,6 +36,7 @@ type Account struct {
 	conn     *conn
 	logins   int
 	offline  bool
+	lidless  bool
 	unlinked bool
 	outbox   outbox
 	sent     []Sent
@@ -65,10 +67,19 @@ func (b *Box) Configure(cli *whatsmeow.Client) { b.configure(cli, "") }
 
 func (b *Box) configure(cli *whatsmeow.Client, account string) {
 	transport := b.Transport()
-	cli.SetMediaHTTPClient(&http.Client{Transport: transport})
-	chat := &http.Client{Transport: accountTransport{transport, account}}
-	cli.SetWebsocketHTTPClient(chat)
-	cli.SetPreLoginHTTPClient(chat)
+	var chat http.RoundTripper = transport
+	if _, inMemory := b.network.(*memory); inMemory {
+		chat = hastyTransport{transport}
+	}
+	lead(cli, transport, accountTransport{chat, account})
+}
+
+// lead gives a client its HTTP clients: one for media, and one for the chat connection.
+func lead(cli *whatsmeow.Client, media, chat http.RoundTripper) {
+	cli.SetMediaHTTPClient(&http.Client{Transport: media})
+	websocket := &http.Client{Transport: chat}
+	cli.SetWebsocketHTTPClient(websocket)
+	cli.SetPreLoginHTTPClient(websocket)
 }
 
 // accountHeader tells the box whose websocket this is, before the handshake does. A box needs that
@@ -117,6 +128,27 @@ func (a *Account) detach(c *conn) {
 	}
 }
 
+// HideLID makes the server tell the client nothing of the account's LID, as if it had none. Call it
+// before the client is made: the device of [Box.NewAccount] loses its LID, too.
+func (a *Account) HideLID() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lidless = true
+	if a.Device != nil {
+		a.Device.LID = types.EmptyJID
+	}
+}
+
+// tellsLID adds the LID of the account's device to what the client is told, if it may know it.
+func (a *Account) tellsLID(attrs waBinary.Attrs, lid types.JID) waBinary.Attrs {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.lidless {
+		attrs["lid"] = lid
+	}
+	return attrs
+}
+
 // notify wakes everyone who waits for a change. a.mu is held.
 func (a *Account) notify() {
 	close(a.changed)
@@ -155,8 +187,8 @@ func (a *Account) Cut() {
 }
 
 // Offline cuts the client off while it is true: the connection breaks, and new ones are refused
-// with HTTP status 503. Those of a client that connects otherwise than by [Account.Configure] break
-// when it has said who it is.
+// with HTTP status 503. Those of a client that connects otherwise than by [Account.Configure] end
+// with a stream error when it has said who it is.
 func (a *Account) Offline(off bool) {
 	a.mu.Lock()
 	a.offline = off
@@ -166,10 +198,10 @@ func (a *Account) Offline(off bool) {
 	}
 }
 
-// Logout does what the user does who removes the linked device on the phone. A client that is
-// connected is told so, and disconnected a little later if it has not hung up by then; later logins
-// are refused with <failure reason="401"/>. What waits for the client is gone. Logout does not wait
-// for the client. The phone can then link another device.
+// Logout does what a user does to remove the linked device on the phone. A client that is connected
+// is told so, and disconnected a little later if it has not hung up by then; later logins are
+// refused with <failure reason="401"/>. Messages that wait for the client are lost. Logout does not
+// wait for the client. The phone can then link another device.
 func (a *Account) Logout() {
 	a.mu.Lock()
 	c := a.conn
@@ -190,7 +222,8 @@ func (a *Account) Logins() int {
 }
 
 // WaitOnline waits until the client is logged in and has made its connection active, so that what
-// is sent to it arrives at once.
+// is sent to it arrives at once. The box may not have seen yet that a client has hung up: after a
+// client has connected again, wait for its events.Connected.
 func (a *Account) WaitOnline(ctx context.Context) error {
 	return a.wait(ctx, func() bool { return a.conn != nil && a.conn.active })
 }

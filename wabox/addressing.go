@@ -16,7 +16,7 @@ type place struct {
 
 // place returns where the phone has a message that comes in.
 func (in Incoming) place() place {
-	return place{in.Chat.ToNonAD(), in.From.ToNonAD(), in.FromMe, in.LIDMode}
+	return place{plain(in.Chat), plain(in.From), in.FromMe, in.LIDMode}
 }
 
 // Strict sets whether the phone insists on how a request names the message, which it does unless
@@ -27,7 +27,11 @@ func (in Incoming) place() place {
 //   - from_me: whether the account wrote the message;
 //   - participant: the sender, by phone number or LID, without a device part, in groups,
 //     broadcast lists and status; none in a chat with one user. In a group that is addressed by
-//     LIDs, it has to be a LID.
+//     LIDs, it has to be a LID. What the group is at the moment counts.
+//
+// A message from another's broadcast list is known in the list and in the chat with its sender. A
+// sender or chat on a hosted server (a business's second device) or on @c.us is known as the user
+// that it is: a request that names it by such a server is wrong.
 //
 // The phone knows where the messages are that came by [Account.Deliver],
 // [Account.DeliverHistory] or [Account.KnowsMessage], and those that they quote. It knows the
@@ -75,17 +79,19 @@ func (p *phone) wrong(r Request, at place) (why string, byNumber bool) {
 	switch {
 	case at.chat.IsEmpty():
 		return "", false
+	case at.chat.IsBroadcastList() && !at.fromMe && !at.sender.IsEmpty() && isDirect(r.Chat):
+		return p.wrong(r, place{chat: at.sender, sender: at.sender})
 	case r.Chat != r.Chat.ToNonAD() || !people.same(r.Chat, at.chat):
 		return fmt.Sprintf("the chat is %s, and has to be %s", r.Chat, at.chat), false
-	case isUser(at.chat) && r.HasParticipant:
+	case isDirect(at.chat) && r.HasParticipant:
 		return fmt.Sprintf("there is a participant, %s, in a chat with one user", r.Participant), false
-	case !isUser(at.chat) && r.Participant.IsEmpty():
+	case !isDirect(at.chat) && r.Participant.IsEmpty():
 		return "there is no participant", false
 	case at.sender.IsEmpty():
 		return "", false
 	case r.FromMe != fmt.Sprint(at.fromMe):
 		return fmt.Sprintf("from_me is %q, and has to be \"%t\"", r.FromMe, at.fromMe), false
-	case isUser(at.chat):
+	case isDirect(at.chat):
 		return "", false
 	case r.Participant != r.Participant.ToNonAD() || !people.same(r.Participant, at.sender):
 		return fmt.Sprintf("the participant is %s, and has to be %s", r.Participant, at.sender), false
@@ -104,11 +110,11 @@ func (p *phone) byLID(at place) bool {
 	return at.lid && at.chat.Server == types.GroupServer
 }
 
-// learnWhere takes what a message says of who has which two addresses.
+// learnWhere learns from a message which two addresses belong to one person.
 func (a *Account) learnWhere(in Incoming) {
 	if in.FromMe && isUser(in.Chat) {
 		a.box.people.link(in.Chat, in.Alt)
 	} else {
-		a.box.people.link(in.From, in.Alt)
+		a.box.people.link(plain(in.From), in.Alt)
 	}
 }

@@ -89,6 +89,7 @@ func TestStrict(t *testing.T) {
 	box.Link(bertLID, bert)
 	b.account.Group(lids, types.AddressingModeLID, ownLID, annaLID)
 	b.account.Mismatch(func(wabox.Request) []wabox.Answer { return []wabox.Answer{{Result: mismatched}} })
+	hosted, hostedLID := types.JID{User: anna.User, Device: 99, Server: types.HostedServer}, types.JID{User: annaLID.User, Device: 99, Server: types.HostedLIDServer}
 	tests := []struct {
 		name  string
 		in    wabox.Incoming
@@ -134,7 +135,28 @@ func TestStrict(t *testing.T) {
 			[]form{{chat: numbers, fromMe: true}, {chat: numbers, participant: own}},
 		}, {
 			"broadcast list", wabox.Incoming{From: anna, Chat: list},
-			[]form{{chat: list, participant: anna}, {chat: list, participant: annaLID}}, []form{{chat: list}, {chat: anna}},
+			[]form{{chat: list, participant: anna}, {chat: list, participant: annaLID}, {chat: anna}, {chat: annaLID}},
+			[]form{{chat: list}, {chat: bert}, {chat: anna, participant: anna}, {chat: anna, fromMe: true}},
+		}, {
+			"own broadcast list", wabox.Incoming{FromMe: true, Chat: list},
+			[]form{{chat: list, participant: own, fromMe: true}}, []form{{chat: own, fromMe: true}, {chat: own}},
+		}, {
+			"hosted, in a group by LID", wabox.Incoming{From: hostedLID, Chat: lids},
+			[]form{{chat: lids, participant: annaLID}},
+			[]form{{chat: lids, participant: hostedLID}, {chat: lids, participant: hostedLID.ToNonAD()}, {chat: lids, participant: anna}},
+		}, {
+			"hosted, in a group by numbers", wabox.Incoming{From: hosted, Chat: numbers},
+			[]form{{chat: numbers, participant: anna}, {chat: numbers, participant: annaLID}},
+			[]form{{chat: numbers, participant: hosted.ToNonAD()}},
+		}, {
+			"hosted, one-to-one", wabox.Incoming{From: hosted},
+			[]form{{chat: anna}, {chat: annaLID}}, []form{{chat: hosted.ToNonAD()}},
+		}, {
+			"from me, in a chat that is stored as older programs do", wabox.Incoming{FromMe: true, Chat: types.NewJID(anna.User, types.LegacyUserServer)},
+			[]form{{chat: anna, fromMe: true}}, []form{{chat: types.NewJID(anna.User, types.LegacyUserServer), fromMe: true}},
+		}, {
+			"a bot", wabox.Incoming{From: types.NewMetaAIJID},
+			[]form{{chat: types.NewMetaAIJID}}, []form{{chat: types.NewMetaAIJID, participant: types.NewMetaAIJID}},
 		}, {
 			"status by LID", wabox.Incoming{From: annaLID, Chat: status},
 			[]form{{chat: status, participant: anna}, {chat: status, participant: annaLID}}, []form{{chat: status}},
@@ -223,4 +245,56 @@ func TestMismatch(t *testing.T) {
 		<-acks
 	}
 	silent(form{chat: numbers})
+}
+
+// A group goes over to LIDs while the client runs: from then on that counts for older messages too.
+func TestGroupThatMigrates(t *testing.T) {
+	t.Parallel()
+	box := newBox(t)
+	b := login(t, box.NewAccount())
+	box.Link(anna, annaLID)
+	group := b.account.NewGroup(types.AddressingModePN, anna)
+	b.account.Mismatch(func(wabox.Request) []wabox.Answer { return []wabox.Answer{{Result: mismatched}} })
+	media := box.Upload([]byte("picture"), whatsmeow.MediaImage)
+	id := received(t, b, media, wabox.Incoming{From: anna, Chat: group}).Info.ID
+	if got := b.ask(t, id, media.MediaKey, form{chat: group, participant: anna}); got != wabox.Success {
+		t.Errorf("before: %v, %s", got, lastWrong(b))
+	}
+	b.account.Group(group, types.AddressingModeLID, b.account.LID, annaLID)
+	if got := b.ask(t, id, media.MediaKey, form{chat: group, participant: anna}); got != mismatched {
+		t.Errorf("by number, after: %v", got)
+	}
+	if got := b.ask(t, id, media.MediaKey, form{chat: group, participant: annaLID}); got != wabox.Success {
+		t.Errorf("by LID, after: %v, %s", got, lastWrong(b))
+	}
+	if info, err := b.GetGroupInfo(t.Context(), group); err != nil || info.AddressingMode != types.AddressingModeLID {
+		t.Errorf("the server says %+v, %v", info, err)
+	}
+}
+
+// A business writes from a hosted device, and the account from its own: whatever whatsmeow makes of
+// the sender, the phone knows the user.
+func TestHostedSenderOverTheWire(t *testing.T) {
+	t.Parallel()
+	box := newBox(t)
+	b := login(t, box.NewAccount())
+	box.Link(anna, annaLID)
+	group := b.account.NewGroup(types.AddressingModeLID, annaLID)
+	for name, in := range map[string]wabox.Incoming{
+		"in a group": {From: types.JID{User: annaLID.User, Device: 99, Server: types.HostedLIDServer}, Chat: group},
+		"one-to-one": {From: types.JID{User: anna.User, Device: 99, Server: types.HostedServer}},
+	} {
+		media := box.Upload([]byte(name), whatsmeow.MediaImage)
+		evt := received(t, b, media, in)
+		f := form{chat: evt.Info.Chat}
+		if evt.Info.IsGroup {
+			if evt.Info.Sender.Server != types.HostedLIDServer {
+				t.Errorf("%s: whatsmeow says %v", name, evt.Info.Sender)
+			}
+			f.participant = annaLID
+		}
+		if got := b.ask(t, evt.Info.ID, media.MediaKey, f); got != wabox.Success {
+			t.Errorf("%s: %v, %s", name, got, lastWrong(b))
+		}
+	}
 }

@@ -61,6 +61,8 @@ type Answer struct {
 
 	RMR  func(*waBinary.Node) // edits <rmr>, which repeats that of the request
 	Edit func(*waBinary.Node) // edits the whole notification
+
+	told func(path string) // is called with the path of a new upload before the notification is sent
 }
 
 // SendAnswer plays an answer to an earlier request, without an ack. It returns when the
@@ -113,6 +115,15 @@ func (p *phone) held(ans Answer) bool {
 
 func (p *phone) reply(r Request, ans Answer) error {
 	if ans.None {
+		return nil
+	}
+	if r.isForHistory() && r.MediaKey != nil && ans.Result == Success && ans.ErrorCode == nil {
+		p.answered(r)
+		for range 1 + ans.Repeat {
+			if err := p.sendAgain(r); err != nil {
+				return err
+			}
+		}
 		return nil
 	}
 	node, err := p.notification(r, ans)
@@ -209,6 +220,9 @@ func (p *phone) retryNotification(r Request, ans Answer) *waMmsRetry.MediaRetryN
 	path := ans.DirectPath
 	if path == "" && r.media != nil && (ans.Result == Success || ans.WithPath) && !ans.NoPath {
 		path = p.account.box.Reupload(r.media)
+		if ans.told != nil && path != "" {
+			ans.told(path)
+		}
 	}
 	if path != "" {
 		plaintext.DirectPath = &path

@@ -20,27 +20,61 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// validity is how long the certificates of a process are good for, in each direction.
-const validity = 24 * time.Hour
+// notBefore and notAfter are when the certificates of a process are good. The clock of a
+// testing/synctest bubble starts in the year 2000, and can run for long.
+var (
+	notBefore = time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC)
+	notAfter  = time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC)
+)
 
 // An authority holds what clients are made to trust. There is one in a process, because whatsmeow
 // has one root key for all of its clients: boxes can come and go while other clients are connected.
+// It is the process's own, or that of another one, see [Join].
 type authority struct {
+	root [32]byte          // certifies chat servers
+	ca   *x509.Certificate // certifies hosts
+
+	// Set only in the process's own authority, for servers:
 	noise *keys.KeyPair   // the chat server's static key
 	chain []byte          // marshalled waCert.CertChain that certifies noise
 	tls   tls.Certificate // certifies WhatsApp's host names
-	pool  *x509.CertPool
 }
 
-var theAuthority = sync.OnceValues(newAuthority)
+// trusted is the authority of this process. nil until it is first needed.
+var trusted struct {
+	mu        sync.Mutex
+	authority *authority
+}
 
-func newAuthority() (*authority, error) {
-	root, intermediate, leaf := keys.NewKeyPair(), keys.NewKeyPair(), keys.NewKeyPair()
+// theAuthority returns what this process trusts, which is an authority of its own if it has not
+// joined another one.
+func theAuthority() (*authority, error) {
+	trusted.mu.Lock()
+	defer trusted.mu.Unlock()
+	if trusted.authority != nil {
+		return trusted.authority, nil
+	}
+	a, err := newAuthority()
+	if err != nil {
+		return nil, err
+	}
+	trust(a)
+	return a, nil
+}
+
+// trust makes the process's clients trust an authority. It needs trusted.mu.
+func trust(a *authority) {
 	// libsignal has one logger for the process, makes it at its first use without a lock, and
 	// writes to standard error. All that it says here is that a message came twice, which whatsmeow
 	// logs as well.
 	var silent signallog.Loggable = silence{}
 	signallog.Setup(&silent)
+	whatsmeow.WACertPubKey = a.root
+	trusted.authority = a
+}
+
+func newAuthority() (*authority, error) {
+	root, intermediate, leaf := keys.NewKeyPair(), keys.NewKeyPair(), keys.NewKeyPair()
 	intermediateCert, err := noiseCert(root, whatsmeow.WACertIssuerSerial, 1, intermediate)
 	if err != nil {
 		return nil, err
@@ -53,11 +87,10 @@ func newAuthority() (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &authority{noise: leaf, chain: chain, pool: x509.NewCertPool()}
+	a := &authority{root: *root.Pub, noise: leaf, chain: chain}
 	if err := a.certifyHosts(); err != nil {
 		return nil, err
 	}
-	whatsmeow.WACertPubKey = *root.Pub
 	return a, nil
 }
 
@@ -70,13 +103,12 @@ func (silence) Error(string, string)   {}
 func (silence) Configure(string)       {}
 
 func noiseCert(issuer *keys.KeyPair, issuerSerial, serial uint32, subject *keys.KeyPair) (*waCert.CertChain_NoiseCertificate, error) {
-	now := time.Now()
 	details, err := proto.Marshal(&waCert.CertChain_NoiseCertificate_Details{
 		Serial:       &serial,
 		IssuerSerial: &issuerSerial,
 		Key:          subject.Pub[:],
-		NotBefore:    proto.Uint64(uint64(now.Add(-validity).Unix())),
-		NotAfter:     proto.Uint64(uint64(now.Add(validity).Unix())),
+		NotBefore:    proto.Uint64(uint64(notBefore.Unix())),
+		NotAfter:     proto.Uint64(uint64(notAfter.Unix())),
 	})
 	if err != nil {
 		return nil, err
@@ -88,12 +120,11 @@ func noiseCert(issuer *keys.KeyPair, issuerSerial, serial uint32, subject *keys.
 // certifyHosts makes the TLS certificate: a CA, and one leaf for every host name that
 // whatsmeow connects to.
 func (a *authority) certifyHosts() error {
-	now := time.Now()
 	ca := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
 		Subject:               pkix.Name{CommonName: "WhatsApp in a box CA"},
-		NotBefore:             now.Add(-validity),
-		NotAfter:              now.Add(validity),
+		NotBefore:             notBefore,
+		NotAfter:              notAfter,
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageCertSign,
@@ -126,21 +157,20 @@ func (a *authority) certifyHosts() error {
 	if err != nil {
 		return fmt.Errorf("failed to certify hosts: %w", err)
 	}
-	parsed, err := x509.ParseCertificate(caDER)
-	if err != nil {
+	if a.ca, err = x509.ParseCertificate(caDER); err != nil {
 		return err
 	}
-	a.pool.AddCert(parsed)
 	a.tls = tls.Certificate{Certificate: [][]byte{leafDER}, PrivateKey: leafKey}
 	return nil
 }
 
-// CertPool returns the private CA of this process. It certifies web.whatsapp.com and WhatsApp's
-// media hosts. The pool is the caller's to extend.
+// CertPool returns the private CA that this process trusts, its own or the one that it has got with
+// [Join]. It certifies web.whatsapp.com and WhatsApp's media hosts. The pool is the caller's to
+// extend.
 func CertPool() *x509.CertPool {
-	a, err := theAuthority()
-	if err != nil {
-		return x509.NewCertPool() // New reports the error
+	pool := x509.NewCertPool()
+	if a, err := theAuthority(); err == nil { // New reports the error
+		pool.AddCert(a.ca)
 	}
-	return a.pool.Clone()
+	return pool
 }

@@ -13,6 +13,7 @@ import (
 
 const (
 	defaultMediaHost = "mmg.whatsapp.net"
+	defaultMediaTTL  = 5 * time.Minute
 	// maxAsked bounds the log of requests: when it is full, the older half goes.
 	maxAsked = 1 << 16
 )
@@ -26,12 +27,14 @@ type cdn struct {
 	blobs   map[string]*blob // by hash, as in a URL
 	media   map[string]*Media
 	hosts   []string
+	ttl     time.Duration // of hosts
 	asked   []Asked
 	unasked bool // asked is not kept
 }
 
-// A blob is one stored file. It never changes.
+// A blob is one stored file. What is in it never changes.
 type blob struct {
+	links []*link // guarded by the cdn's mu
 	data  []byte
 	hash  string // base64url of the SHA-256 of data
 	plain bool   // newsletter media: downloads carry no hash
@@ -45,10 +48,12 @@ type link struct {
 	corrupt  bool
 	truncate bool
 	stall    <-chan struct{}
+	serve    func(http.ResponseWriter, *http.Request) bool
 	hits     int
 }
 
-// Asked is one request to the CDN, and the status that it was answered with.
+// Asked is one request to the CDN, and the status that it was answered with, which is 0 if that was
+// left to [Box.Serve].
 type Asked struct {
 	Method   string
 	Host     string
@@ -64,7 +69,7 @@ func (c *cdn) init(b *Box) {
 	c.links = make(map[string]*link)
 	c.blobs = make(map[string]*blob)
 	c.media = make(map[string]*Media)
-	c.hosts = []string{defaultMediaHost}
+	c.hosts, c.ttl = []string{defaultMediaHost}, defaultMediaTTL
 }
 
 // add stores a new file and fills in where it is.
@@ -92,7 +97,9 @@ func (c *cdn) link(f *blob, t whatsmeow.MediaType) string {
 	directPath := newDirectPath(t)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.links[pathOf(directPath)] = &link{blob: f}
+	l := &link{blob: f}
+	c.links[pathOf(directPath)] = l
+	f.links = append(f.links, l)
 	return directPath
 }
 
@@ -139,14 +146,22 @@ func (b *Box) Stall(directPath string, until <-chan struct{}) {
 	b.edit(directPath, func(l *link) { l.stall = until })
 }
 
+// Serve lets a function answer downloads from a path, such as with a redirect or for a while only.
+// If it returns false, it has written nothing, and the CDN answers as it would without. nil takes
+// that back.
+func (b *Box) Serve(directPath string, f func(http.ResponseWriter, *http.Request) bool) {
+	b.edit(directPath, func(l *link) { l.serve = f })
+}
+
 // Expire makes the CDN answer 410 on every path that a file has so far.
 func (b *Box) Expire(m *Media) {
 	b.cdn.mu.Lock()
 	defer b.cdn.mu.Unlock()
-	for _, l := range b.cdn.links {
-		if l.blob != nil && l.blob == m.blob {
-			l.status, l.body = http.StatusGone, ""
-		}
+	if m.blob == nil {
+		return
+	}
+	for _, l := range m.blob.links {
+		l.status, l.body = http.StatusGone, ""
 	}
 }
 
@@ -174,16 +189,25 @@ func (b *Box) RecordAsked(on bool) {
 	b.cdn.unasked = !on
 }
 
-// MediaHosts sets the hosts that a client is told to download from. whatsmeow remembers them for
-// the five minutes that they are good for.
+// MediaHosts sets the hosts that a client is told to download from. whatsmeow remembers them for as
+// long as they are good for: see [Box.MediaTTL].
 func (b *Box) MediaHosts(hosts ...string) {
 	b.cdn.mu.Lock()
 	defer b.cdn.mu.Unlock()
 	b.cdn.hosts = slices.Clone(hosts)
 }
 
-func (c *cdn) mediaHosts() []string {
+// MediaTTL sets for how long the hosts are good that a client is told, five minutes by default.
+// When that is over, whatsmeow asks the server before the next download, and all downloads wait for
+// a lock meanwhile.
+func (b *Box) MediaTTL(ttl time.Duration) {
+	b.cdn.mu.Lock()
+	defer b.cdn.mu.Unlock()
+	b.cdn.ttl = ttl
+}
+
+func (c *cdn) mediaHosts() ([]string, time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.hosts
+	return c.hosts, c.ttl
 }

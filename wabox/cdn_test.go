@@ -180,6 +180,50 @@ func downloads(box *wabox.Box) <-chan struct{} {
 	return asked
 }
 
+func TestServe(t *testing.T) {
+	t.Parallel()
+	box := newBox(t)
+	media := box.Upload([]byte("picture"), whatsmeow.MediaImage)
+	other := box.Reupload(media)
+	gets := func(want int) {
+		t.Helper()
+		status, body, err := get(box, media, media.DirectPath)
+		if status != want || err != nil || want == http.StatusOK && len(body) == 0 {
+			t.Errorf("got status %d and %d bytes (%v), want status %d", status, len(body), err, want)
+		}
+	}
+	served := 0
+	box.Serve(media.DirectPath, func(w http.ResponseWriter, r *http.Request) bool {
+		switch served++; served {
+		case 1:
+			w.WriteHeader(http.StatusTeapot)
+		case 2:
+			http.Redirect(w, r, other+"&"+r.URL.RawQuery[strings.Index(r.URL.RawQuery, "hash="):], http.StatusFound)
+		default:
+			return false
+		}
+		return true
+	})
+	gets(http.StatusTeapot)
+	gets(http.StatusOK) // from the other path
+	if asked := box.Asked(); len(asked) != 3 || asked[0].Status != 0 || asked[1].Status != 0 || asked[2].Path == media.Path() {
+		t.Errorf("asked were %+v", asked)
+	}
+	gets(http.StatusOK)
+	box.Serve(media.DirectPath, func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) })
+	if _, _, err := get(box, media, media.DirectPath); err == nil {
+		t.Error("the connection did not break")
+	}
+	if n := len(box.Asked()); n != 5 {
+		t.Errorf("%d requests are recorded, want 5", n)
+	}
+	box.Serve(media.DirectPath, nil)
+	gets(http.StatusOK)
+	if served != 3 {
+		t.Errorf("the function was called %d times", served)
+	}
+}
+
 func TestStall(t *testing.T) {
 	t.Parallel()
 	box := newBox(t)
@@ -249,5 +293,45 @@ func TestProxy(t *testing.T) {
 	_ = resp.Body.Close()
 	if got := proxy.Hits(); got != 3 {
 		t.Errorf("%d connections through the proxy, want 3", got)
+	}
+}
+
+func TestRange(t *testing.T) {
+	t.Parallel()
+	box := newBox(t)
+	media := box.UploadPlain([]byte("0123456789"), whatsmeow.MediaImage)
+	empty := box.UploadPlain(nil, whatsmeow.MediaImage)
+	for _, c := range []struct {
+		path, asked string
+		status      int
+		says, body  string
+	}{
+		{media.DirectPath, "bytes=0-0", http.StatusPartialContent, "bytes 0-0/10", "0"},
+		{media.DirectPath, "bytes=8-99", http.StatusPartialContent, "bytes 8-9/10", "89"},
+		{media.DirectPath, "bytes=10-10", http.StatusRequestedRangeNotSatisfiable, "bytes */10", ""},
+		{media.DirectPath, "bytes=3-2", http.StatusOK, "", "0123456789"},
+		{media.DirectPath, "lines=0-0", http.StatusOK, "", "0123456789"},
+		{empty.DirectPath, "bytes=0-0", http.StatusRequestedRangeNotSatisfiable, "bytes */0", ""},
+		{"/nowhere?oh=1&oe=FFFFFFFF", "bytes=0-0", http.StatusNotFound, "", ""},
+	} {
+		transport := box.Transport()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://mmg.whatsapp.net"+c.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Range", c.asked)
+		resp, err := (&http.Client{Transport: transport}).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		transport.CloseIdleConnections()
+		if resp.StatusCode != c.status || resp.Header.Get("Content-Range") != c.says || string(body) != c.body || err != nil {
+			t.Errorf("%s of %s: got %d, %q, %q, %v", c.asked, c.path, resp.StatusCode, resp.Header.Get("Content-Range"), body, err)
+		}
+	}
+	if asked := box.Asked(); asked[0].Status != http.StatusPartialContent {
+		t.Errorf("recorded as %d", asked[0].Status)
 	}
 }

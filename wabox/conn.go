@@ -35,7 +35,7 @@ type conn struct {
 	wake         chan struct{}
 
 	receive cipherState
-	heard   atomic.Int64 // when the client has last sent anything, in microseconds
+	busy    atomic.Int64 // when anything was last sent by either side, in microseconds
 
 	sendMu sync.Mutex
 	send   cipherState
@@ -81,6 +81,9 @@ func (c *conn) run(ctx context.Context) {
 	if c.account, err = c.handshake(); err != nil {
 		return
 	}
+	if inMemory, ok := c.raw.(*memoryConn); ok {
+		inMemory.cable.begin()
+	}
 	if c.registration != nil {
 		c.register()
 		return
@@ -88,6 +91,10 @@ func (c *conn) run(ctx context.Context) {
 	refused := true
 	if c.account != nil {
 		if refused, err = c.account.attach(c); err != nil {
+			// whatsmeow has a data race if a connection ends before its first node.
+			c.farewell(streamError("503", ""))
+			_ = c.raw.SetReadDeadline(time.Now().Add(time.Second))
+			_, _ = c.read()
 			return
 		}
 		defer c.account.detach(c)
@@ -110,9 +117,18 @@ func (c *conn) run(ctx context.Context) {
 	}
 }
 
+// latency returns how long what is sent on the connection is on its way.
+func (c *conn) latency() time.Duration {
+	inMemory, ok := c.raw.(*memoryConn)
+	if !ok {
+		return 0
+	}
+	return inMemory.cable.plan.Latency
+}
+
 // abort breaks the connection, without the ceremonies of websocket and TLS.
 func (c *conn) abort() {
-	if tcp, ok := c.raw.(*net.TCPConn); ok {
+	if tcp, ok := c.raw.(interface{ SetLinger(sec int) error }); ok {
 		_ = tcp.SetLinger(0)
 	}
 	_ = c.raw.Close()
@@ -145,13 +161,13 @@ func (c *conn) read() (*waBinary.Node, error) {
 	if data, err = waBinary.Unpack(data); err != nil {
 		return nil, err
 	}
-	c.heard.Store(time.Now().UnixMicro())
+	c.busy.Store(time.Now().UnixMicro())
 	node, err := waBinary.Unmarshal(data)
 	if err != nil {
 		return nil, err
 	}
 	if c.account != nil {
-		c.box.emit(NodeIn, c.account.PN, node, nil)
+		c.box.emit(NodeIn, c.account.PN, c.raw.RemoteAddr(), node, nil)
 	}
 	return node, nil
 }
@@ -168,10 +184,11 @@ func (c *conn) write(node waBinary.Node) error {
 // writeMarshalled sends a node that was marshalled before.
 func (c *conn) writeMarshalled(node waBinary.Node, data []byte) error {
 	if c.account != nil {
-		c.box.emit(NodeOut, c.account.PN, &node, nil)
+		c.box.emit(NodeOut, c.account.PN, c.raw.RemoteAddr(), &node, nil)
 	}
 	c.sendMu.Lock()
 	defer c.sendMu.Unlock()
+	c.busy.Store(time.Now().UnixMicro())
 	// The counter and the wire have to agree on the order.
 	return c.writeFrame(c.send.aead.Seal(nil, c.send.nonce(), data, nil))
 }

@@ -233,7 +233,7 @@ func TestClose(t *testing.T) {
 	deliver(t, account, wabox.Incoming{}, &waE2E.Message{ImageMessage: media.Image()})
 	evt := next[*events.Message](t, b)
 
-	// An answer that never comes, a download that never ends and a tunnel that nobody closes
+	// An answer that never comes, a download that never ends and a tunnel that is never closed
 	// are no obstacles.
 	account.Script(evt.Info.ID, wabox.Answer{Hold: make(chan struct{})})
 	if err := b.SendMediaRetryReceipt(t.Context(), &evt.Info, media.MediaKey); err != nil {

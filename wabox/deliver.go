@@ -18,8 +18,9 @@ var defaultContact = types.NewJID("447700900123", types.DefaultUserServer)
 type Incoming struct {
 	ID   types.MessageID // defaults to a fresh one
 	Chat types.JID       // a user, group, broadcast list, status@broadcast or newsletter. Defaults to From, one-to-one
-	// From is the sender, as phone number or LID. It may have a device part. Defaults to some
-	// contact, or to the own account if FromMe is set. Newsletters do not name senders.
+	// From is the sender, as phone number or LID. It may have a device part, and be on a hosted
+	// server, as the second device of a business is. Defaults to some contact, or to the own
+	// account if FromMe is set. Newsletters do not name senders.
 	From types.JID
 	// FromMe is for what was sent with the own phone. Unless From is set, that writes under its
 	// phone number, and under its LID where LIDMode is set or Chat is a LID.
@@ -82,9 +83,9 @@ func (a *Account) withDefaults(in Incoming) Incoming {
 		}
 	}
 	if in.Chat.IsEmpty() {
-		in.Chat = in.From.ToNonAD()
+		in.Chat = plain(in.From)
 	}
-	if in.From.Server == types.HiddenUserServer {
+	if plain(in.From).Server == types.HiddenUserServer {
 		in.LIDMode = true
 	}
 	if in.Timestamp.IsZero() {

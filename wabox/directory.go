@@ -48,7 +48,7 @@ func (a *Account) userInfo(asked, query waBinary.Node) waBinary.Node {
 	return waBinary.Node{Tag: "user", Attrs: attrs, Content: content}
 }
 
-// lidOf returns the LID of a user, as the client is told it. It is empty for who is asked
+// lidOf returns the LID of a user, as the client is told it. It is empty for a user who is asked
 // about by LID.
 func (a *Account) lidOf(jid types.JID) types.JID {
 	if jid.Server != types.DefaultUserServer {

@@ -2,8 +2,10 @@ package wabox_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log"
+	"net/http"
 
 	"github.com/whatsmeow-plugins/reupload/wabox"
 	"go.mau.fi/whatsmeow"
@@ -85,6 +87,34 @@ func ExampleAccount_Scan() {
 	// code
 	// success
 	// 15550000001:3@s.whatsapp.net
+}
+
+// A bot that sets a proxy dials with a copy of http.DefaultTransport. What is done to that here
+// belongs into a TestMain.
+func ExampleDialContext() {
+	transport := http.DefaultTransport.(*http.Transport)
+	transport.DialContext = wabox.DialContext
+	transport.TLSClientConfig = &tls.Config{RootCAs: wabox.CertPool()}
+
+	box, err := wabox.New()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer box.Close()
+	proxy, err := box.NewProxy()
+	if err != nil {
+		log.Fatal(err)
+	}
+	client := box.NewAccount().NewClient(nil)
+	if err := client.SetProxyAddress(proxy.URL().String()); err != nil {
+		log.Fatal(err)
+	}
+	if err := client.Connect(); err != nil {
+		log.Fatal(err)
+	}
+	defer client.Disconnect()
+	fmt.Println(proxy.Hits())
+	// Output: 1
 }
 
 // The phone's answers to requests for one message, in order. The last one is for all

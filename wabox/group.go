@@ -37,8 +37,8 @@ func (a *Account) NewGroup(mode types.AddressingMode, members ...types.JID) type
 	return jid
 }
 
-// Group makes a group known to the server, or sets anew what that knows. Clients that ask about
-// another are told that it does not exist.
+// Group makes a group known to the server, or replaces what the server knows of it. Clients that
+// ask about any other group are told that it does not exist.
 func (a *Account) Group(jid types.JID, mode types.AddressingMode, members ...types.JID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -81,7 +81,7 @@ func (a *Account) groupInfo(jid types.JID) (waBinary.Node, bool) {
 		if i == 0 {
 			attrs["type"] = "superadmin"
 		}
-		// The client is told the other address of whoever has one.
+		// The client is told the other address of each member that has one.
 		if other := a.box.people.otherOf(member); !other.IsEmpty() {
 			if other.Server == types.HiddenUserServer {
 				attrs["lid"] = other

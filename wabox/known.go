@@ -42,8 +42,8 @@ func (a *Account) Forget(id types.MessageID) {
 	a.phone.lost[id] = true
 }
 
-// learn adds a file. What a quote says of a message does not count where the phone has the message
-// itself: whoever quotes may say what he likes.
+// learn adds a file. What a quote says of a message does not count if the phone has the message
+// itself: a quote can say anything.
 func (p *phone) learn(id types.MessageID, f knownFile) {
 	p.account.mu.Lock()
 	defer p.account.mu.Unlock()
@@ -78,7 +78,7 @@ func (w walk) message(m protoreflect.Message) {
 			w.account.box.people.link(parseJID(pair.GetPnJID()), parseJID(pair.GetLidJID()))
 		}
 	case *waHistorySync.Conversation:
-		w.at = place{chat: parseJID(m.GetID())}
+		w.at = place{chat: plain(parseJID(m.GetID()))}
 		w.account.box.people.link(parseJID(m.GetPnJID()), parseJID(m.GetLidJID()))
 	case *waWeb.WebMessageInfo:
 		w.id = m.GetKey().GetID()
@@ -119,17 +119,17 @@ func (w walk) fields(m protoreflect.Message) {
 func (w walk) keyed(key *waCommon.MessageKey, participant string) place {
 	at := place{chat: w.at.chat, fromMe: key.GetFromMe()}
 	if chat := parseJID(key.GetRemoteJID()); !chat.IsEmpty() {
-		at.chat = chat.ToNonAD()
+		at.chat = plain(chat)
 	}
 	if key.GetParticipant() != "" {
 		participant = key.GetParticipant()
 	}
 	switch {
 	case participant != "":
-		at.sender = parseJID(participant).ToNonAD()
+		at.sender = plain(parseJID(participant))
 	case at.fromMe:
 		at.sender = w.account.PN
-	case isUser(at.chat):
+	case isDirect(at.chat):
 		at.sender = at.chat
 	}
 	at.lid = at.sender.Server == types.HiddenUserServer
@@ -138,9 +138,9 @@ func (w walk) keyed(key *waCommon.MessageKey, participant string) place {
 
 // quote returns the place of a quoted message.
 func (w walk) quote(info *waE2E.ContextInfo) place {
-	at := place{chat: w.at.chat, sender: parseJID(info.GetParticipant()).ToNonAD()}
+	at := place{chat: w.at.chat, sender: plain(parseJID(info.GetParticipant()))}
 	if chat := parseJID(info.GetRemoteJID()); !chat.IsEmpty() {
-		at.chat = chat.ToNonAD()
+		at.chat = plain(chat)
 	}
 	at.fromMe = w.account.isOwn(at.sender)
 	at.lid = w.at.lid || at.sender.Server == types.HiddenUserServer

@@ -128,7 +128,7 @@ func TestKnows(t *testing.T) {
 	}
 }
 
-// Who gets another address has the old one no more.
+// A person who gets another address loses the old one.
 func TestLink(t *testing.T) {
 	t.Parallel()
 	box := newBox(t)

@@ -19,8 +19,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Media is a file on the CDN, and what a message says about it. It is not to be changed: messages
-// and the phone share it.
+// Media is a file on the CDN, and what a message says about it. Do not change it: messages and the
+// phone share it.
 type Media struct {
 	Plaintext     []byte
 	MediaKey      []byte // nil for newsletter media, which is not encrypted

@@ -28,8 +28,8 @@ var (
 
 // Scan does what the user does who scans a client's QR code with the phone: the client is linked to
 // the account, which must have no linked device. code is what the client has in an item of
-// whatsmeow's QR channel, or in an events.QR. Scan returns when the client has accepted. It then
-// connects anew and logs in, see [Account.WaitOnline].
+// whatsmeow's QR channel, or in an events.QR. Scan returns when the client has accepted. The client
+// then connects again and logs in, see [Account.WaitOnline].
 //
 // Do not call it inside an event handler, in which it would wait for itself.
 func (a *Account) Scan(ctx context.Context, code string) error {
@@ -55,10 +55,10 @@ func (a *Account) Scan(ctx context.Context, code string) error {
 	return a.accept(ctx, c, secret)
 }
 
-// EnterCode does what the user does who enters a linking code on the phone: a client that
-// whatsmeow's PairPhone has been called of with the account's phone number is linked to the
-// account, which must have no linked device. code is what PairPhone has returned. EnterCode returns
-// when the client has accepted. It then connects anew and logs in, see [Account.WaitOnline].
+// EnterCode does what a user does to link a client with a code on the phone. The client must have
+// called whatsmeow's PairPhone with the account's phone number, and the account must have no linked
+// device. code is what PairPhone has returned. EnterCode returns when the client has accepted. The
+// client then connects again and logs in, see [Account.WaitOnline].
 //
 // Do not call it inside an event handler, in which it would wait for itself.
 func (a *Account) EnterCode(ctx context.Context, code string) error {
@@ -107,6 +107,9 @@ func (b *Box) waiting(fits func(*registration) bool) *conn {
 	return nil
 }
 
+// The roundTrip is what a real server takes at least from an answer to what follows from it.
+const roundTrip = 50 * time.Millisecond
+
 // accept links a client to the account: it tells the client so, in a way that only a phone can that
 // knows the secret, and waits for it to accept.
 func (a *Account) accept(ctx context.Context, c *conn, secret []byte) error {
@@ -126,7 +129,7 @@ func (a *Account) accept(ctx context.Context, c *conn, secret []byte) error {
 	a.box.mu.Unlock()
 	err = c.write(serverIQ("set", pairID, waBinary.Node{Tag: "pair-success", Content: []waBinary.Node{
 		{Tag: "device-identity", Content: identity},
-		{Tag: "device", Attrs: waBinary.Attrs{"jid": id, "lid": lid}},
+		{Tag: "device", Attrs: a.tellsLID(waBinary.Attrs{"jid": id}, lid)},
 		{Tag: "platform", Attrs: waBinary.Attrs{"name": "android"}},
 	}}))
 	if err != nil {
@@ -143,7 +146,10 @@ func (a *Account) accept(ctx context.Context, c *conn, secret []byte) error {
 		return err
 	}
 	a.linkDevice(r.noise, r.keys, id, lid)
-	// The client now has to connect anew, as the device that it has become.
+	// The client now has to connect again, as the device that it has become. whatsmeow reports the
+	// linking once its acceptance is sent: told at once, it could be connected before it reports
+	// that.
+	time.Sleep(roundTrip)
 	return c.write(waBinary.Node{Tag: "stream:error", Attrs: waBinary.Attrs{"code": "515"}})
 }
 

@@ -160,6 +160,36 @@ func TestLinkToWhoever(t *testing.T) {
 	isLinked(t, b, 3)
 }
 
+// A client is not told of a LID that is hidden, whichever way it is linked.
+func TestHideLID(t *testing.T) {
+	t.Parallel()
+	box := newBox(t)
+	account := box.NewAccount()
+	account.HideLID()
+	b := login(t, account)
+	next[*events.Connected](t, b)
+	if lid := b.Store.GetLID(); !lid.IsEmpty() {
+		t.Errorf("logged in, the client knows %v", lid)
+	}
+	phone := box.NewPhone()
+	phone.HideLID()
+	scanning, code, _ := unlinked(t, phone)
+	if err := phone.Scan(t.Context(), code); err != nil {
+		t.Fatal(err)
+	}
+	if evt := next[*events.PairSuccess](t, scanning); !evt.LID.IsEmpty() {
+		t.Errorf("linked as %v", evt.LID)
+	}
+	next[*events.Connected](t, scanning)
+	if lid := scanning.Store.GetLID(); !lid.IsEmpty() {
+		t.Errorf("linked, the client knows %v", lid)
+	}
+	deliver(t, phone, wabox.Incoming{FromMe: true}, text("from the own phone"))
+	if got := next[*events.Message](t, scanning).Message.GetConversation(); got != "from the own phone" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // A device that was unlinked is let in no more, and the phone can link another.
 func TestLinkAgain(t *testing.T) {
 	t.Parallel()

@@ -7,8 +7,8 @@ import (
 	"go.mau.fi/whatsmeow/types"
 )
 
-// people is WhatsApp's directory: who has which phone number and which LID. A client knows some of
-// it, the server and the phones know all.
+// people is WhatsApp's directory: which phone number and which LID belong to one person. A client
+// knows some of it, the server and the phones know all.
 type people struct {
 	mu    sync.Mutex
 	other map[types.JID]types.JID // from one address to the other, both ways
@@ -17,6 +17,28 @@ type people struct {
 
 func isUser(jid types.JID) bool {
 	return jid.Server == types.DefaultUserServer || jid.Server == types.HiddenUserServer
+}
+
+// isDirect reports whether a chat is with one user, bot or user of another network.
+func isDirect(chat types.JID) bool {
+	switch chat.Server {
+	case types.BotServer, types.InteropServer, types.MessengerServer:
+		return true
+	}
+	return isUser(chat)
+}
+
+// plain returns the address of a user without a device, and without the server that says where the
+// device runs or that older programs write.
+func plain(jid types.JID) types.JID {
+	jid = jid.ToNonAD()
+	switch jid.Server {
+	case types.HostedServer, types.LegacyUserServer:
+		jid.Server = types.DefaultUserServer
+	case types.HostedLIDServer:
+		jid.Server = types.HiddenUserServer
+	}
+	return jid
 }
 
 // Link tells the box that a phone number and a LID are one person's, so that requests can name him
@@ -40,7 +62,7 @@ func (p *people) link(a, b types.JID) {
 	p.other[a], p.other[b] = b, a
 }
 
-// otherOf returns the other address of a person, or an empty one if nobody has said what that is.
+// otherOf returns the other address of a person, or an empty one if that is not known.
 func (p *people) otherOf(jid types.JID) types.JID {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -54,7 +76,7 @@ func (p *people) same(a, b types.JID) bool {
 	return a == b || !a.IsEmpty() && p.otherOf(a) == b
 }
 
-// lidOf returns the LID of a phone number, and makes one up for who has none yet.
+// lidOf returns the LID of a phone number, and makes one up if it has none yet.
 func (p *people) lidOf(pn types.JID) types.JID {
 	if lid := p.otherOf(pn); !lid.IsEmpty() {
 		return lid

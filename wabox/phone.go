@@ -6,6 +6,7 @@ import (
 	"time"
 
 	waBinary "go.mau.fi/whatsmeow/binary"
+	"go.mau.fi/whatsmeow/proto/waHistorySync"
 	"go.mau.fi/whatsmeow/proto/waMmsRetry"
 	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/util/gcmutil"
@@ -18,12 +19,16 @@ import (
 type phone struct {
 	account *Account
 
-	files   map[types.MessageID][]knownFile
-	lost    map[types.MessageID]bool
-	scripts map[types.MessageID][]Answer
-	asked   map[types.MessageID]int // requests that took an answer of a script
-	behave  PhoneFunc
-	receipt func(Request) bool
+	files map[types.MessageID][]knownFile
+	// histories are the parts of the history that the phone has put on the CDN, by message.
+	histories map[types.MessageID]*waHistorySync.HistorySync
+	lost      map[types.MessageID]bool
+	scripts   map[types.MessageID][]Answer
+	asked     map[types.MessageID]int // requests that took an answer of a script
+	replayed  map[types.MessageID]*Replayed
+	resends   map[types.MessageID]func(requestID types.MessageID) error
+	behave    PhoneFunc
+	receipt   func(Request) bool
 
 	lenient  bool // towards requests that name a message wrongly
 	mismatch PhoneFunc
@@ -46,6 +51,7 @@ type Request struct {
 	Participant    types.JID
 	HasParticipant bool
 	FromMe         string         // from_me as it was sent: "true" or "false"
+	Category       string         // "peer" for a part of the history, which is named by ID alone
 	Node           *waBinary.Node // the whole stanza
 	EncP, EncIV    []byte
 	At             time.Time
@@ -65,9 +71,12 @@ type Request struct {
 func (p *phone) init(a *Account) {
 	p.account = a
 	p.files = make(map[types.MessageID][]knownFile)
+	p.histories = make(map[types.MessageID]*waHistorySync.HistorySync)
 	p.lost = make(map[types.MessageID]bool)
 	p.scripts = make(map[types.MessageID][]Answer)
 	p.asked = make(map[types.MessageID]int)
+	p.replayed = make(map[types.MessageID]*Replayed)
+	p.resends = make(map[types.MessageID]func(types.MessageID) error)
 	p.waiting = make(map[int]struct{})
 }
 
@@ -151,6 +160,11 @@ func (p *phone) receive(c *conn, node *waBinary.Node) {
 func (p *phone) decide(r Request) PhoneFunc {
 	p.account.mu.Lock()
 	defer p.account.mu.Unlock()
+	// A record shows what comes of a participant that is named by the wrong one of his names, too.
+	if f := p.replayed[r.ID]; f != nil && (r.Wrong == "" || r.byNumber) {
+		answers := f.answer(r)
+		return func(Request) []Answer { return answers }
+	}
 	if r.Wrong != "" && !p.lenient {
 		if p.mismatch != nil {
 			return p.mismatch
@@ -202,6 +216,7 @@ func (p *phone) parse(node *waBinary.Node) Request {
 	r.FromMe, _ = rmr.Attrs["from_me"].(string)
 	r.EncP, _ = node.GetChildByTag("encrypt", "enc_p").Content.([]byte)
 	r.EncIV, _ = node.GetChildByTag("encrypt", "enc_iv").Content.([]byte)
+	r.Category, _ = node.Attrs["category"].(string)
 	p.match(&r)
 	return r
 }
@@ -210,8 +225,14 @@ func (p *phone) parse(node *waBinary.Node) Request {
 // rightly rather than one that it does not, and one whose key opens it rather than another.
 func (p *phone) match(r *Request) {
 	best := -1
+	if r.isForHistory() {
+		r.Wrong = p.wrongPart(*r)
+	}
 	for _, f := range p.files[r.ID] {
-		why, byNumber := p.wrong(*r, f.place)
+		why, byNumber := r.Wrong, false
+		if !r.isForHistory() {
+			why, byNumber = p.wrong(*r, f.place)
+		}
 		id, opens := decryptRequest(f.MediaKey, *r)
 		rank := 0
 		if why == "" {
@@ -228,6 +249,20 @@ func (p *phone) match(r *Request) {
 	if why := p.wrongTo(*r); why != "" {
 		r.Wrong, r.byNumber = why, false
 	}
+}
+
+func (r Request) isForHistory() bool { return r.Category == "peer" }
+
+// wrongPart says what of a request does not name a part of the history, or "" if all does.
+func (p *phone) wrongPart(r Request) string {
+	_, hasRMR := r.Node.GetOptionalChildByTag("rmr")
+	switch {
+	case p.histories[r.ID] == nil:
+		return "no part of the history came with this message"
+	case hasRMR:
+		return "there is an <rmr>"
+	}
+	return ""
 }
 
 func decryptRequest(mediaKey []byte, r Request) (stanzaID string, ok bool) {

@@ -12,8 +12,9 @@ import (
 	"sync/atomic"
 )
 
-// A Proxy is an HTTP CONNECT proxy on loopback that leads every host to its box. It is closed
-// with the box.
+// A Proxy is an HTTP CONNECT proxy that leads every host to its box, in memory or on loopback as
+// the box is. It is closed with the box. One in memory is reached by [Box.Transport] and
+// [DialContext].
 type Proxy struct {
 	box      *Box
 	listener net.Listener
@@ -22,7 +23,7 @@ type Proxy struct {
 
 // NewProxy starts a proxy.
 func (b *Box) NewProxy() (*Proxy, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := b.network.listen("proxy")
 	if err != nil {
 		return nil, fmt.Errorf("wabox: failed to listen: %w", err)
 	}
@@ -72,7 +73,7 @@ func (p *Proxy) tunnel(client net.Conn) {
 		return
 	}
 	p.hits.Add(1)
-	server, err := (&net.Dialer{}).DialContext(p.box.ctx, "tcp", p.box.addr)
+	server, err := p.box.network.dial(p.box.ctx, p.box.addr, request.Host)
 	if err != nil {
 		_, _ = io.WriteString(client, "HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\n\r\n")
 		return

@@ -14,17 +14,16 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// A Sent is a message that the client has sent, as those have it who got it. It is not
-// to be changed.
+// A Sent is a message that the client has sent, as its recipients have it. Do not change it.
 type Sent struct {
 	ID types.MessageID
 	// Chat is where it was sent to. That is a phone number for a user who has one, though whatsmeow
 	// sends to LIDs.
 	Chat    types.JID
-	Message *waE2E.Message // nil if nobody could decrypt it
+	Message *waE2E.Message // nil if no recipient could decrypt it
 	At      time.Time
 	Node    *waBinary.Node // the whole stanza
-	// To has the devices that it was encrypted for, but for the account's own phone.
+	// To has the devices that it was encrypted for, without the account's own phone.
 	To []types.JID
 	// Err says which devices could not decrypt it, and why. They ask the client for another copy,
 	// as real ones do: what [Account.Sent] returns later has no error if they have got one.
@@ -99,6 +98,7 @@ func (a *Account) send(node *waBinary.Node) {
 		s.get(a, to, to, enc)
 	}
 	if node.Attrs["category"] == "peer" {
+		a.asksPeer(s.ID, s.Message)
 		return
 	}
 	if s.Message != nil {

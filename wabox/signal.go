@@ -99,9 +99,9 @@ func (s *signal) addPreKey(node waBinary.Node) {
 	})
 }
 
-// encrypt encrypts a message from a sender, whose other address alt is. If there are keys for a new
-// session, it begins one, and else if there is none yet. send is called with the ciphertext, and
-// what kind that is, before any other message is encrypted.
+// encrypt encrypts a message from a sender, whose other address is alt. It begins a new session if
+// there are keys for one, or if there is no session yet. send is called with the ciphertext and its
+// kind before any other message is encrypted.
 func (s *signal) encrypt(sender, alt types.JID, msg *waE2E.Message, bundle *prekey.Bundle, send func(kind string, ciphertext []byte) error) error {
 	plaintext, err := proto.Marshal(msg)
 	if err != nil {

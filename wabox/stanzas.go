@@ -78,12 +78,13 @@ func (a *Account) answer(id string, iq *waBinary.Node) waBinary.Node {
 
 func (c *cdn) mediaConn() waBinary.Node {
 	var hosts []waBinary.Node
-	for _, host := range c.mediaHosts() {
+	names, ttl := c.mediaHosts()
+	for _, host := range names {
 		hosts = append(hosts, waBinary.Node{Tag: "host", Attrs: waBinary.Attrs{"hostname": host}})
 	}
 	return waBinary.Node{
 		Tag:     "media_conn",
-		Attrs:   waBinary.Attrs{"auth": "in-a-box", "ttl": 300, "auth_ttl": 21600, "max_buckets": 12},
+		Attrs:   waBinary.Attrs{"auth": "in-a-box", "ttl": int(ttl / time.Second), "auth_ttl": 21600, "max_buckets": 12},
 		Content: hosts,
 	}
 }
@@ -110,9 +111,8 @@ func ackTo(node *waBinary.Node, code string) waBinary.Node {
 
 // success is the first node after a good login.
 func success(a *Account) waBinary.Node {
-	return waBinary.Node{Tag: "success", Attrs: waBinary.Attrs{
-		"t": time.Now().Unix(), "lid": a.linked.Load().lid, "location": location,
-	}}
+	attrs := waBinary.Attrs{"t": time.Now().Unix(), "location": location}
+	return waBinary.Node{Tag: "success", Attrs: a.tellsLID(attrs, a.linked.Load().lid)}
 }
 
 // offlineEnd tells a client that it has what waited for it.

@@ -218,9 +218,26 @@ func (m *memoryStore) GenOnePreKey(context.Context) (*keys.PreKey, error) {
 
 func (m *memoryStore) newPreKey(uploaded bool) *keys.PreKey {
 	m.lastPreKey++
-	key := keys.NewPreKey(m.lastPreKey)
+	key := &keys.PreKey{KeyPair: preKeyPair(m.lastPreKey), KeyID: m.lastPreKey}
 	m.preKeys[key.KeyID] = &memoryPreKey{key: key, uploaded: uploaded}
 	return key
+}
+
+// preKeyPairs are what the one-time prekeys of all devices in memory are made of. To make new ones
+// for each device would still be most of the time that a login takes.
+var preKeyPairs struct {
+	mu   sync.Mutex
+	made [1024]*keys.KeyPair
+}
+
+func preKeyPair(id uint32) keys.KeyPair {
+	preKeyPairs.mu.Lock()
+	defer preKeyPairs.mu.Unlock()
+	pair := &preKeyPairs.made[id%uint32(len(preKeyPairs.made))]
+	if *pair == nil {
+		*pair = keys.NewKeyPair()
+	}
+	return **pair
 }
 
 func (m *memoryStore) GetPreKey(_ context.Context, id uint32) (*keys.PreKey, error) {

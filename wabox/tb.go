@@ -19,13 +19,15 @@ type TB interface {
 	Cleanup(func())
 }
 
-// patience is how long the functions that take a TB wait for what is bound to happen.
-const patience = 20 * time.Second
+// patience is how long the functions that take a TB wait for what is bound to happen. Bots have
+// time-outs of their own, 30 s as a rule, and a test that waits for one is not to fail before that.
+const patience = time.Minute
 
-// Start starts a box that is closed at the end of the test.
-func Start(t TB) *Box {
+// Start starts a box, as [New] does, that is closed at the end of the test. Inside a
+// testing/synctest bubble, t is the test that the bubble has.
+func Start(t TB, opts ...Option) *Box {
 	t.Helper()
-	b, err := New()
+	b, err := New(opts...)
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
@@ -61,15 +63,19 @@ func (a *Account) Connect(t TB, cli *whatsmeow.Client) {
 }
 
 // waitQuiet lets the client end what it is at, such as to send a message that the test has seen
-// already. whatsmeow's clients have a data race if they are disconnected while several of their
-// goroutines wait for the server.
+// already, and what is on its way to it arrive. whatsmeow's clients have a data race if they are
+// disconnected while several of their goroutines wait for the server, and keep a goroutine for good
+// if anything arrives at that moment.
 func (a *Account) waitQuiet() {
 	const quiet, most = 20 * time.Millisecond, time.Second
-	for begin := time.Now(); time.Since(begin) < most; time.Sleep(quiet / 4) {
+	for begin := time.Now(); ; time.Sleep(quiet / 4) {
 		a.mu.Lock()
-		c := a.conn
+		c, waiting := a.conn, len(a.outbox.waiting) > 0
 		a.mu.Unlock()
-		if c == nil || time.Since(time.UnixMicro(c.heard.Load())) > quiet {
+		if c == nil || time.Since(begin) > most+c.latency() {
+			return
+		}
+		if !waiting && time.Since(time.UnixMicro(c.busy.Load())) > quiet+c.latency() {
 			return
 		}
 	}
@@ -83,6 +89,18 @@ func (a *Account) AwaitOnline(t TB) {
 	if err := a.WaitOnline(ctx); err != nil {
 		t.Fatalf("wabox: the client %s has not logged in: %v", a.PN.User, err)
 	}
+}
+
+// AwaitRequests is [Account.WaitRequests] for a test.
+func (a *Account) AwaitRequests(t TB, n int) []Request {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	requests, err := a.WaitRequests(ctx, n)
+	if err != nil {
+		t.Fatalf("wabox: the client %s has asked the phone %d times in %v, want %d", a.PN.User, len(requests), patience, n)
+	}
+	return requests
 }
 
 // A Chat is one chat of an account in a test: what somebody writes in it, and what the client does.
@@ -144,7 +162,8 @@ func (c *Chat) Quiet(d time.Duration) {
 	}
 }
 
-// next waits for the next message. If nobody can decrypt that in time, it returns it and false.
+// next waits for the next message. If no recipient can decrypt it in time, next returns it and
+// false.
 func (c *Chat) next(patience time.Duration) (next Sent, ok bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -43,7 +44,7 @@ func (c *cdn) record(r *http.Request, path string, status int) {
 		c.asked = append(c.asked, *asked)
 	}
 	c.mu.Unlock()
-	c.box.emit(CDN, types.EmptyJID, nil, asked)
+	c.box.emit(CDN, types.EmptyJID, nil, nil, asked)
 }
 
 func (c *cdn) download(ctx context.Context, w http.ResponseWriter, r *http.Request) {
@@ -57,7 +58,18 @@ func (c *cdn) download(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	}
 	c.mu.Unlock()
 
+	if l.serve != nil && c.served(&l, w, r, path) {
+		return
+	}
 	status, body := l.check(r)
+	var data []byte
+	if l.blob != nil { // there is none under a path that was given status 200 by hand
+		data = l.blob.data
+	}
+	contentRange := ""
+	if status == http.StatusOK {
+		status, contentRange, data = partOf(data, r.Header.Get("Range"))
+	}
 	c.record(r, path, status)
 	if l.stall != nil {
 		select {
@@ -68,14 +80,13 @@ func (c *cdn) download(ctx context.Context, w http.ResponseWriter, r *http.Reque
 			return
 		}
 	}
-	if status != http.StatusOK {
+	if contentRange != "" {
+		w.Header().Set("Content-Range", contentRange)
+	}
+	if status != http.StatusOK && status != http.StatusPartialContent {
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, body)
 		return
-	}
-	var data []byte
-	if l.blob != nil { // there is none under a path that was given status 200 by hand
-		data = l.blob.data
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
@@ -89,7 +100,35 @@ func (c *cdn) download(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		// net/http closes the connection of a handler that wrote less than it announced.
 		data = data[:len(data)/2]
 	}
+	w.WriteHeader(status)
 	_, _ = w.Write(data)
+}
+
+// partOf returns what a request gets of a file: all of it, or with a Range header of the form
+// "bytes=FIRST-LAST" the bytes from FIRST to LAST. Other forms count as none.
+func partOf(data []byte, requested string) (status int, contentRange string, part []byte) {
+	var first, last int
+	if n, err := fmt.Sscanf(requested, "bytes=%d-%d", &first, &last); n != 2 || err != nil || first < 0 || last < first {
+		return http.StatusOK, "", data
+	}
+	if first >= len(data) {
+		return http.StatusRequestedRangeNotSatisfiable, fmt.Sprintf("bytes */%d", len(data)), nil
+	}
+	last = min(last, len(data)-1)
+	return http.StatusPartialContent, fmt.Sprintf("bytes %d-%d/%d", first, last, len(data)), data[first : last+1]
+}
+
+// served lets a function of [Box.Serve] answer a download, and records it even if that ends with a
+// panic, which is how a handler breaks the connection.
+func (c *cdn) served(l *link, w http.ResponseWriter, r *http.Request, path string) (done bool) {
+	done = true
+	defer func() {
+		if done {
+			c.record(r, path, 0)
+		}
+	}()
+	done = l.serve(w, r)
+	return done
 }
 
 // check returns the status that a download deserves, and a body if that is not 200.

@@ -49,10 +49,10 @@ type bot struct {
 	media    *os.Root            // where media is saved; nothing that a message says leads out of it
 	log      waLog.Logger
 
-	// send sends a message. It is sendMessage, but in the demo, where there is nobody to send to.
+	// send sends a message. It is sendMessage, except in the demo, which has no one to send to.
 	send func(ctx context.Context, to types.JID, msg *waE2E.Message) error
-	// create makes a new file in media, and sync is (*os.File).Sync, but in tests of a
-	// disk that fails.
+	// create makes a new file in media, and sync is (*os.File).Sync; tests of a disk that
+	// fails replace both.
 	create func(name string) (*os.File, error)
 	sync   func(*os.File) error
 
@@ -68,6 +68,7 @@ type bot struct {
 
 // openBot prepares everything but the connection. The bot works until close is called.
 func openBot(ctx context.Context, cfg config) (_ *bot, err error) {
+	cfg.log = redactor{cfg.log}
 	b := &bot{
 		log: cfg.log, sync: (*os.File).Sync, patience: patience, ended: make(chan error, 1),
 		news: newPool(parallel, waiting), requests: newPool(parallel, waiting),
@@ -128,7 +129,7 @@ func openDB(path string) (*sql.DB, error) {
 	escaped := (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()
 	return sql.Open(driver, "file:"+escaped+"?"+
 		"_pragma=foreign_keys(1)&"+ // whatsmeow's tables rely on it
-		"_pragma=busy_timeout(5000)&"+ // whoever finds the file locked waits; else messages are lost
+		"_pragma=busy_timeout(5000)&"+ // wait for a lock, and lose no message
 		"_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&"+
 		"_txlock=immediate") // a transaction that begins by reading would fail, and not wait, if another one writes
 }
@@ -177,7 +178,7 @@ func (b *bot) handle(ctx context.Context, rawEvt any) bool {
 	case *events.Message:
 		return b.take(ctx, evt)
 	case *events.Connected:
-		b.log.Infof("Connected as %s", b.client.Store.GetJID())
+		b.log.Infof("Connected")
 	case *events.LoggedOut:
 		b.forgetSession(ctx)
 		b.end(errors.New("the phone has unlinked the bot; run it again to link it anew"))
@@ -187,7 +188,7 @@ func (b *bot) handle(ctx context.Context, rawEvt any) bool {
 	return true
 }
 
-// take hands a message to those who work on it, and reports whether it need not come again.
+// take hands a message to the workers, and reports whether it need not come again.
 func (b *bot) take(ctx context.Context, evt *events.Message) bool {
 	var err error
 	if file := attachmentOf(evt.Message); file != nil {
@@ -206,8 +207,8 @@ func (b *bot) take(ctx context.Context, evt *events.Message) bool {
 	return true
 }
 
-// forgetSession deletes the session, so that the next run links the bot anew. whatsmeow does that
-// as well, but need not be through with it when the bot ends.
+// forgetSession deletes the session, so that the next run links the bot again. whatsmeow deletes
+// it too, but may not have finished when the bot ends.
 func (b *bot) forgetSession(ctx context.Context) {
 	devices, err := b.sessions.GetAllDevices(ctx)
 	for _, device := range devices {

@@ -29,7 +29,7 @@ func TestDemo(t *testing.T) {
 	}
 	story := out.String()
 	for _, want := range []string{
-		"plugin     Healed a download of message \"3EB0C0FFEE",
+		"plugin     Healed a download after ",
 		"Saved as ",
 		"The phone no longer has this file either.",
 		"the phone was asked for 3EB0C0FFEE and 3EB0DECAF0: the index",
@@ -79,7 +79,7 @@ func (s *stage) files(t *testing.T) (names []string) {
 	return names
 }
 
-// newStage returns a stage that tells its story to nobody.
+// newStage returns a stage that does not tell its story.
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	box, err := wabox.New()

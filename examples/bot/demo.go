@@ -50,7 +50,7 @@ func demo(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	box, err := wabox.New()
+	box, err := wabox.New(wabox.Sockets())
 	if err != nil {
 		return err
 	}

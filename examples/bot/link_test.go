@@ -61,7 +61,7 @@ func (o *terminal) String() string {
 var linkingCode = regexp.MustCompile(`(?m)^ +([0-9A-Z]{4}-[0-9A-Z]{4})$`)
 
 // TestLinks links the bot as its user does, by a QR code or by a code that is typed, and runs
-// it once more.
+// it a second time.
 func TestLinks(t *testing.T) {
 	t.Parallel()
 	for name, link := range map[string]func(ctx context.Context, t *testing.T, s *stage, out *terminal, codes <-chan string) error{

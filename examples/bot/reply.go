@@ -69,7 +69,7 @@ func (b *bot) answer(ctx context.Context, to *events.Message, text string) {
 		},
 	}})
 	if err != nil {
-		b.log.Warnf("The answer could not be sent: %s", redact(err.Error()))
+		b.log.Warnf("The answer could not be sent: %v", err)
 	}
 }
 
@@ -96,7 +96,7 @@ func (b *bot) warnOwner(ctx context.Context, err error) {
 	b.log.Errorf("%s", warning)
 	owner := b.client.Store.GetJID().ToNonAD()
 	if err = b.send(ctx, owner, &waE2E.Message{Conversation: proto.String(warning)}); err != nil {
-		b.log.Warnf("The owner could not be told: %s", redact(err.Error()))
+		b.log.Warnf("The owner could not be told: %v", err)
 	}
 }
 

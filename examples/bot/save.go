@@ -169,10 +169,10 @@ func isDiskFull(err error) bool {
 		runtime.GOOS == "windows" && errors.Is(err, errorDiskFull)
 }
 
-// fileName makes the name of a file from its checksum, and an extension that its type has. So a
-// file has one name, whether it comes with its message or is healed for somebody who quotes it;
-// what is sent twice is there once; and nobody can make a message whose file takes another's name.
-// The name that the sender gave the file is not used.
+// fileName makes the name of a file from its checksum and the extension of its type. So a file has
+// one name, whether it comes with its message or is healed for a member who quotes it; a file that
+// is sent twice is saved once; and no sender can make a file that takes another one's name. The
+// name that the sender gave the file is not used.
 func fileName(file attachment) string {
 	return fmt.Sprintf("%.16x", file.GetFileSHA256()) + extension(file.GetMimetype())
 }
@@ -201,8 +201,3 @@ func extension(mimetype string) string {
 	}
 	return ".bin"
 }
-
-// query is that of a URL, which is a key to the file and stays out of the log.
-var query = regexp.MustCompile(`\?[^\s"'<>]+`)
-
-func redact(line string) string { return query.ReplaceAllString(line, "?…") }

@@ -21,15 +21,16 @@ type fault struct {
 	answer  wabox.Answer
 	timeout time.Duration // Options.Timeout; 0 is the default
 	cut     bool          // the connection breaks when the first request has arrived
-	late    bool          // the answer comes when nobody waits any more
+	late    bool          // the answer comes when the bot waits no longer
 
-	// What is right: the download heals if cause is nil, and else fails for that cause.
+	// The download must heal if cause is nil, and fail for that cause otherwise.
 	cause error
 }
 
 const evilHost = "evil.example"
 
-// advice is what a bot does about a cause, by its label, in the words of the table in the README.
+// advice is what a bot does about a cause, by its label, in the words of the table in
+// docs/causes.md.
 var advice = map[string]string{
 	reupload.Label(nil):                       "nothing: the file is as if it had never expired",
 	reupload.Label(reupload.ErrNotFound):      "give up; ask the sender",

@@ -15,7 +15,7 @@ import (
 	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
-// The lines have a column for the time, one for who does something, and one for what.
+// The lines have a column for the time, one for the actor, and one for what he does.
 const (
 	width   = 80
 	margin  = 24 // of the last column

@@ -37,6 +37,9 @@ func TestRecordingIsCurrent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if bytes.Contains(recorded, []byte("var(")) {
+		t.Errorf("%s has variables, which few programs that show pictures know: it would be black there", file)
+	}
 	text, err := textOf(recorded)
 	if err != nil {
 		t.Fatal(err)
@@ -64,19 +67,23 @@ const (
 	bar                 = 34 // above the text, as windows have it
 )
 
-// style has a light and a dark half. The picture shows which fonts the reader has, and loads none.
+// style has a light and a dark half, in plain colours: many programs that show pictures know no
+// variables. Some know no style at all, and for these the light colours are attributes too. The
+// picture shows which fonts the reader has, and loads none.
 const style = `
-    svg { --page: #ffffff; --edge: #d0d7de; --text: #1f2328; --dim: #656d76;
-      --bot: #0550ae; --server: #8250df; --cdn: #953800; --plugin: #116329; --bad: #cf222e; }
-    @media (prefers-color-scheme: dark) {
-      svg { --page: #0d1117; --edge: #30363d; --text: #e6edf3; --dim: #8b949e;
-        --bot: #79c0ff; --server: #d2a8ff; --cdn: #ffa657; --plugin: #7ee787; --bad: #ff7b72; } }
-    rect { fill: var(--page); stroke: var(--edge); }
-    circle { fill: var(--edge); }
-    text { fill: var(--text); font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; white-space: pre; }
-    .dim { fill: var(--dim); } .bot { fill: var(--bot); } .server { fill: var(--server); }
-    .cdn { fill: var(--cdn); } .good { fill: var(--plugin); } .bad { fill: var(--bad); }
+    rect { fill: #ffffff; stroke: #d0d7de; }
+    circle { fill: #d0d7de; }
+    text { fill: #1f2328; font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; white-space: pre; }
+    .dim { fill: #656d76; } .bot { fill: #0550ae; } .server { fill: #8250df; }
+    .cdn { fill: #953800; } .good { fill: #116329; } .bad { fill: #cf222e; }
     .strong { font-weight: 600; }
+    @media (prefers-color-scheme: dark) {
+      rect { fill: #0d1117; stroke: #30363d; }
+      circle { fill: #30363d; }
+      text { fill: #e6edf3; }
+      .dim { fill: #8b949e; } .bot { fill: #79c0ff; } .server { fill: #d2a8ff; }
+      .cdn { fill: #ffa657; } .good { fill: #7ee787; } .bad { fill: #ff7b72; }
+    }
   `
 
 // speakers are the colours of those who do something.
@@ -90,12 +97,12 @@ func picture(story string) []byte {
 	lines := strings.Split(strings.TrimSuffix(story, "\n"), "\n")
 	w, h := width*char+2*padding, bar+(len(lines)+2)*line+padding
 	var svg bytes.Buffer
-	fmt.Fprintf(&svg, "<svg xmlns=\"http://www.w3.org/2000/svg\" xml:space=\"preserve\" role=\"img\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %[1]d %[2]d\">\n", w, h)
+	fmt.Fprintf(&svg, "<svg xmlns=\"http://www.w3.org/2000/svg\" xml:space=\"preserve\" role=\"img\" fill=\"#1f2328\" font-family=\"monospace\" font-size=\"13\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %[1]d %[2]d\">\n", w, h)
 	svg.WriteString("  <title>What go run ./examples/demo prints: an expired picture heals</title>\n")
 	svg.WriteString("  <!-- made by scripts/record-demo -->\n  <style>" + style + "</style>\n")
-	fmt.Fprintf(&svg, "  <rect x=\"0.5\" y=\"0.5\" width=\"%d\" height=\"%d\" rx=\"8\"/>\n", w-1, h-1)
+	fmt.Fprintf(&svg, "  <rect x=\"0.5\" y=\"0.5\" width=\"%d\" height=\"%d\" rx=\"8\" fill=\"#ffffff\" stroke=\"#d0d7de\"/>\n", w-1, h-1)
 	for i := range 3 {
-		fmt.Fprintf(&svg, "  <circle cx=\"%d\" cy=\"18\" r=\"5\"/>\n", padding+i*18)
+		fmt.Fprintf(&svg, "  <circle cx=\"%d\" cy=\"18\" r=\"5\" fill=\"#d0d7de\"/>\n", padding+i*18)
 	}
 	y := bar + line
 	// write puts text into a column of a line.
@@ -107,13 +114,13 @@ func picture(story string) []byte {
 	}
 	write(0, "strong", command)
 	y += line / 2
-	const name = margin - 14 // the column of who does something
+	const name = margin - 14 // the column of the actor
 	var class string
 	for _, l := range lines {
 		y += line
 		at := []rune(l)
 		who, what := strings.TrimSpace(string(at[name:margin])), strings.TrimLeft(string(at[margin:]), " ")
-		if who != "" { // else the line goes on
+		if who != "" { // otherwise the line goes on
 			class = ""
 			if speakers[who] == "dim" {
 				class = "dim"

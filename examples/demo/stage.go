@@ -27,7 +27,7 @@ import (
 // messageID is a short one, for lines that can be read.
 const messageID types.MessageID = "3EB0C0FFEE"
 
-// sender is who sends the picture, in a chat of two.
+// sender sends the picture, in a chat of two.
 var sender = types.NewJID("447700900123", types.DefaultUserServer)
 
 // patience bounds a whole run: it is longer than any Options.Timeout in it.
@@ -82,7 +82,7 @@ func newStage(out io.Writer, f fault, verbose bool) (*stage, error) {
 		downloads: make(chan download, 8),
 		late:      make(chan reupload.Reupload, 8),
 	}
-	if s.box, err = wabox.New(); err != nil {
+	if s.box, err = wabox.New(wabox.Sockets()); err != nil {
 		return nil, err
 	}
 	s.box.OnEvent(s.watch)
@@ -215,8 +215,8 @@ func (s *stage) got(d download) {
 	}
 }
 
-// answerLate lets the phone answer the request that nobody waits for any more, and the bot
-// download once more.
+// answerLate lets the phone answer after the bot has given up, and the bot download a second
+// time.
 func (s *stage) answerLate(ctx context.Context, first download) error {
 	asked := s.phone.Requests()
 	if len(asked) == 0 {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"net/http"
+	"sync"
 	"sync/atomic"
 
 	"go.mau.fi/whatsmeow"
@@ -14,25 +16,37 @@ import (
 
 // An account is a WhatsApp account that is linked, or about to be, or was.
 type account struct {
-	client    *whatsmeow.Client
-	plugin    *reupload.Plugin
-	handlerID uint32
+	client *whatsmeow.Client
+	plugin *reupload.Plugin
+	gate   *gate
+	term   int64              // number of the lease
+	cancel context.CancelFunc // of what whatsmeow does by itself, and writes to the database
 
 	number   atomic.Pointer[string] // the phone number, which the client forgets when it is unlinked
 	online   atomic.Bool            // since the last login. whatsmeow's IsLoggedIn stays true when a connection breaks
 	unlinked atomic.Bool
+	settled  context.Context // ends when what has waited at WhatsApp has come, or that takes long
+	settle   context.CancelFunc
+
+	mu      sync.Mutex
+	using   int // requests
+	retired bool
+
+	ear  sync.RWMutex // held for reading while an event is handled
+	deaf bool         // guarded by ear: what comes now is to come again
 }
 
 // newAccount makes a client with reupload. All clients share the index.
 func (g *gateway) newAccount(device *store.Device) (*account, error) {
 	log := waLogger{g.log, "Client"}
 	a := new(account)
-	if g.cfg.newClient == nil {
-		a.client = whatsmeow.NewClient(device, log)
-	} else {
-		a.client = g.cfg.newClient(device, log)
-	}
-	a.client.BackgroundEventCtx = g.root
+	a.client = whatsmeow.NewClient(device, log)
+	a.gate = newGate(g.cfg.transport, g.leases.fence.holds)
+	a.client.SetWebsocketHTTPClient(&http.Client{Transport: a.gate})
+	a.client.SetPreLoginHTTPClient(&http.Client{Transport: a.gate})
+	a.client.SetMediaHTTPClient(&http.Client{Transport: timedTransport{g.cfg.transport, g.timings}})
+	a.settled, a.settle = context.WithTimeout(a.client.BackgroundEventCtx, g.cfg.settle)
+	a.client.BackgroundEventCtx, a.cancel = context.WithCancel(g.root)
 	if device.ID != nil {
 		a.number.Store(&device.ID.User)
 	}
@@ -45,7 +59,7 @@ func (g *gateway) newAccount(device *store.Device) (*account, error) {
 	}
 	// A message whose row could not be stored is not acknowledged, so that WhatsApp sends it again.
 	a.client.SynchronousAck, a.client.EnableDecryptedEventBuffer = true, true
-	a.handlerID = a.client.AddEventHandlerWithSuccessStatus(func(evt any) bool { return g.handle(a, evt) })
+	a.client.AddEventHandlerWithSuccessStatus(func(evt any) bool { return a.hear(evt, g.handle) })
 	return a, nil
 }
 
@@ -65,15 +79,65 @@ func (a *account) connected() bool {
 // download gets the media of a message out of the table. It heals whether or not the index
 // knows the message.
 func (a *account) download(ctx context.Context, m *message, file whatsmeow.File) error {
+	if !a.begin() {
+		return errAway
+	}
+	defer a.end()
+	// The phone may have answered already what another process has asked.
+	select {
+	case <-a.settled.Done():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	return a.plugin.DownloadToFile(ctx, &m.info, m.media, file)
 }
 
-// close hangs up and waits until what has come is handled, before it closes the plugin. It must not
-// be called by an event handler.
+// begin keeps the account here until end, unless it is about to go.
+func (a *account) begin() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.retired {
+		return false
+	}
+	a.using++
+	return true
+}
+
+func (a *account) end() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.using--
+}
+
+// retire makes begin say no, unless the account is being used.
+func (a *account) retire() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.retired = a.retired || a.using == 0
+	return a.retired
+}
+
+// close hangs up and waits until what has come is handled, before it closes the plugin. The handler
+// stays: whatsmeow can be about to hand on a message, and takes one that has no handler for
+// handled, so that it would never come again. close must not be called by an event handler.
 func (a *account) close() {
-	a.client.Disconnect()
-	a.client.RemoveEventHandler(a.handlerID) // waits for those that run
+	if a.gate.isOpen() { // if the connection is just breaking, whatsmeow has a data race in Disconnect
+		a.client.Disconnect()
+	}
+	a.gate.shut() // as whatsmeow may have been about to connect again
+	a.settle()
+	a.ear.Lock()
+	a.deaf = true
+	a.ear.Unlock()
+	a.cancel()
 	_ = a.plugin.Close()
+}
+
+// hear handles an event, unless the account is closed.
+func (a *account) hear(evt any, handle func(*account, any) bool) bool {
+	a.ear.RLock()
+	defer a.ear.RUnlock()
+	return !a.deaf && handle(a, evt)
 }
 
 // handle follows the state of an account, and stores its media messages. It returns false for a
@@ -90,11 +154,18 @@ func (g *gateway) handle(a *account, rawEvt any) bool {
 		a.online.Store(true)
 	case *events.Disconnected:
 		a.online.Store(false)
+	case *events.OfflineSyncCompleted:
+		a.settle()
 	case *events.LoggedOut:
+		a.settle()
 		a.unlinked.Store(true)
 		a.online.Store(false)
 		g.log.Error("An account was unlinked on its phone; link it again with POST /accounts",
 			"account", a.phone(), "reason", evt.PermanentDisconnectDescription())
+	case *events.StreamReplaced:
+		a.online.Store(false)
+		g.log.Error("The session of an account was used elsewhere; it connects again in a minute", "account", a.phone())
+		g.spawn(func() { g.connectAgain(a) })
 	case events.PermanentDisconnect:
 		a.online.Store(false)
 		g.log.Error("WhatsApp has ended a connection for good", "account", a.phone(), "reason", evt.PermanentDisconnectDescription())

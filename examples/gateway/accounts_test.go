@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -12,16 +13,13 @@ import (
 	"testing"
 	"time"
 
-	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waE2E"
-	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/types/events"
-	waLog "go.mau.fi/whatsmeow/util/log"
 )
 
 func testAccounts(t *testing.T, s *stage) {
 	for _, phone := range []string{s.a, s.b} {
-		s.waitState(t, accountState{phone, true, true})
+		s.waitState(t, accountState{Account: phone, Linked: true, Connected: true})
 	}
 	for _, c := range []struct {
 		body, site string
@@ -46,7 +44,7 @@ func testLoggedOut(t *testing.T, s *stage) {
 	s.deliver(t, "LATER", &waE2E.Message{ImageMessage: media.Image()})
 	s.waitRow(t, "LATER")
 	s.phones[s.a].Logout()
-	s.waitState(t, accountState{s.a, false, false})
+	s.waitState(t, accountState{Account: s.a, Linked: false, Connected: false})
 	got := s.waitStored(t, "LATER")
 	if got.status != http.StatusServiceUnavailable || !strings.Contains(string(got.body), `"retry":false`) {
 		t.Errorf("got %s", got)
@@ -57,8 +55,11 @@ func testLoggedOut(t *testing.T, s *stage) {
 // be connected all the time.
 func TestFollowsTheConnection(t *testing.T) {
 	t.Parallel()
-	g := &gateway{log: slog.New(slog.DiscardHandler)}
-	a := new(account)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	g := &gateway{log: slog.New(slog.DiscardHandler), running: ended, leases: &leases{times: usualTimes}}
+	defer g.background.Wait()
+	a := &account{settle: func() {}}
 	for _, c := range []struct {
 		evt              any
 		online, unlinked bool
@@ -84,18 +85,14 @@ func TestConnectsInParallel(t *testing.T) {
 	var dialing atomic.Int32
 	both, gaveUp := make(chan struct{}), make(chan struct{})
 	giveUp := sync.OnceFunc(func() { close(gaveUp) })
-	s.cfg.newClient = func(device *store.Device, log waLog.Logger) *whatsmeow.Client {
-		client := whatsmeow.NewClient(device, log)
-		client.SetWebsocketHTTPClient(&http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-			if dialing.Add(1) == 2 {
-				close(both)
-			}
-			<-r.Context().Done()
-			giveUp()
-			return nil, r.Context().Err()
-		})})
-		return client
-	}
+	s.cfg.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+		if dialing.Add(1) == 2 {
+			close(both)
+		}
+		<-r.Context().Done()
+		giveUp()
+		return nil, r.Context().Err()
+	})
 	g, err := open(t.Context(), s.cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -112,6 +109,20 @@ func TestConnectsInParallel(t *testing.T) {
 			t.Errorf("%s is said to be connected", a.Account)
 		}
 	}
+	// Nor does anything else wait for it.
+	for _, a := range g.here() {
+		a.online.Store(true)
+	}
+	owning := make(chan struct{})
+	go func() {
+		g.own()
+		close(owning)
+	}()
+	for range 50 {
+		g.account("")
+		time.Sleep(time.Millisecond)
+	}
+	defer func() { <-owning }()
 	start := time.Now()
 	g.close() // a connection that is slow to come up does not keep it
 	if took := time.Since(start); took > 3*closeTime {
@@ -137,7 +148,7 @@ func (s *stage) waitState(t *testing.T, want accountState) {
 			t.Fatal(err)
 		}
 		for _, got := range list.Accounts {
-			if got == want {
+			if got.Gateway = ""; got == want {
 				return
 			}
 		}
@@ -160,4 +171,77 @@ func (s *stage) post(t *testing.T, body, site string) answer {
 		t.Fatal(err)
 	}
 	return answer{status: resp.StatusCode, header: resp.Header, body: got}
+}
+
+// TestClosedAccountTakesNothing lets whatsmeow hand on a message when the account was closed. If
+// that counted as handled, the process that has the account next would not get it.
+func TestClosedAccountTakesNothing(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	err := s.withGateway(t.Context(), func(context.Context) error {
+		a := s.g.account(s.a)
+		a.close()
+		//lint:ignore SA1019 there is no other way to a handler without a network
+		if failed := a.client.DangerousInternals().DispatchEvent(&events.Message{Message: &waE2E.Message{}}); !failed {
+			t.Error("whatsmeow takes it for handled")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRetire has an account that goes only when no request needs it, and takes none after that.
+func TestRetire(t *testing.T) {
+	t.Parallel()
+	a := new(account)
+	for range 2 {
+		if !a.begin() || a.retire() {
+			t.Error("it goes while it is used")
+		}
+	}
+	a.end()
+	if a.retire() {
+		t.Error("it goes while it is used by another one")
+	}
+	if a.end(); !a.retire() {
+		t.Error("it does not go")
+	}
+	if a.begin() {
+		t.Error("it is used after it has gone")
+	}
+	if err := a.download(t.Context(), nil, nil); !errors.Is(err, errAway) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestDownloadsWaitForWhatHasWaited has an account that has just come: the phone may have answered
+// what another process has asked.
+func TestDownloadsWaitForWhatHasWaited(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.cfg.settle = time.Hour
+	err := s.withGateway(t.Context(), func(context.Context) error {
+		s.waitState(t, accountState{Account: s.a, Linked: true, Connected: true})
+		a := s.g.account(s.a)
+		select {
+		case <-a.settled.Done():
+			if err := context.Cause(a.settled); !errors.Is(err, context.Canceled) {
+				t.Errorf("nothing but time has ended it: %v", err)
+			}
+		case <-time.After(time.Minute):
+			t.Error("it waits although everything has come")
+		}
+		a.settled = t.Context()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := a.download(ctx, nil, nil); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"crypto/sha256"
@@ -18,8 +19,8 @@ import (
 	"go.mau.fi/whatsmeow"
 )
 
-// A cacheKey names a file by all that it takes to get it: whoever knows only a part of that, such
-// as the hash, cannot make the gateway hand out somebody else's file by sending a message that
+// A cacheKey names a file by all that it takes to get it. So a sender who knows only a part of
+// that, such as the hash, cannot get another sender's file out of the gateway with a message that
 // claims to be about it.
 type cacheKey [sha256.Size]byte
 
@@ -51,7 +52,7 @@ type cache struct {
 	entries   map[cacheKey]*list.Element
 	byUse     list.List // of *entry, the one used last in front
 	size      int64
-	downloads map[string]*sharedDownload // by who asks for what
+	downloads map[string]*sharedDownload // by the name and the key, see open
 }
 
 type cacheConfig struct {
@@ -66,7 +67,7 @@ type entry struct {
 	key     cacheKey
 	size    int64
 	readers int
-	once    bool // it goes when nobody reads it any more
+	once    bool // it goes when its last reader has finished
 	gone    bool
 }
 
@@ -123,7 +124,9 @@ func (c *cache) load() error {
 
 // close ends all downloads.
 func (c *cache) close() {
+	c.mu.Lock()
 	c.cancel()
+	c.mu.Unlock()
 	c.work.Wait()
 	if c.temporary {
 		_ = os.RemoveAll(c.dir)
@@ -170,7 +173,7 @@ func (c *cache) lookUp(key cacheKey) *cachedFile {
 	c.byUse.MoveToFront(found)
 	c.mu.Unlock()
 	file, err := c.read(e)
-	if err != nil { // somebody else has cleaned up
+	if err != nil { // the file was deleted from outside
 		return nil
 	}
 	c.hits.Add(1)
@@ -203,7 +206,7 @@ func (c *cache) read(e *entry) (*cachedFile, error) {
 		c.drop(e)
 		c.mu.Unlock()
 		release()
-		return nil, err
+		return nil, cmp.Or(c.root.Err(), err) // close removes the files
 	}
 	return &cachedFile{file, release}, nil
 }

@@ -361,3 +361,23 @@ func TestCacheIdentity(t *testing.T) {
 		t.Errorf("%d files are left", files)
 	}
 }
+
+// TestCacheIsClosed asks for a file while the cache waits for the last downloads, or later.
+func TestCacheIsClosed(t *testing.T) {
+	t.Parallel()
+	c := newTestCache(t, cacheConfig{limit: 10})
+	c.put(t, "b")
+	e := c.byUse.Front().Value.(*entry)
+	e.readers++
+	c.close()
+	if _, err := c.read(e); !errors.Is(err, context.Canceled) {
+		t.Errorf("what was downloaded: got %v", err)
+	}
+	_, err := c.open(t.Context(), "a", new(waE2E.ImageMessage), func(context.Context, whatsmeow.File) error {
+		t.Error("it downloads")
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}

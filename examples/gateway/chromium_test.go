@@ -23,7 +23,7 @@ type browser struct {
 	conn    *websocket.Conn
 	last    int
 	session string
-	events  []devToolsMessage // that have come, and nobody has asked for
+	events  []devToolsMessage // that have come and were not read yet
 }
 
 // newBrowser starts Chromium. A test is skipped where there is none, except in CI.

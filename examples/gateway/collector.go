@@ -14,7 +14,7 @@ import (
 //	}))
 //
 // dashboard.json shows the metrics in Grafana. They are counted since Register: an account that is
-// registered anew begins at zero, which Prometheus's rate and increase understand.
+// registered again begins at zero, which Prometheus's rate and increase understand.
 type statsCollector func() map[string]reupload.Stats
 
 var (

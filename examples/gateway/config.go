@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
 	"time"
-
-	"go.mau.fi/whatsmeow"
-	"go.mau.fi/whatsmeow/store"
-	waLog "go.mau.fi/whatsmeow/util/log"
 )
 
 // A config is what the gateway is started with. What it says of itself stands in flags.
@@ -21,7 +19,7 @@ type config struct {
 	dsn     string // PostgreSQL
 	listen  string
 	host    string // that a proxy in front passes on
-	token   string // that whoever asks must know; "" for nobody
+	token   string // that every caller must send; "" if none is needed
 	timeout time.Duration
 	keep    time.Duration // of messages; 0 for ever
 	drain   time.Duration // how long requests are still taken once the gateway is not ready any more
@@ -29,9 +27,14 @@ type config struct {
 	// requests is how many requests for media may run at once.
 	requests int
 	log      *slog.Logger
-	// newClient is whatsmeow.NewClient if it is nil. The demo's clients go to a server
-	// in this process.
-	newClient func(*store.Device, waLog.Logger) *whatsmeow.Client
+	// peerURL is where other gateways on the database reach this one.
+	peerURL string
+	leases  leaseTimes
+	lost    int // how often this process has lost its leases
+	// settle is how long requests wait for an account that has just come to this process.
+	settle time.Duration
+	// transport leads to WhatsApp. That of the demo leads to a server in this process.
+	transport http.RoundTripper
 	// wrapStore is for tests that make the storing of a message fail.
 	wrapStore func(storeFunc) storeFunc
 }
@@ -44,6 +47,10 @@ func defaults() config {
 		requests: 256,
 		cache:    cacheConfig{limit: 4 << 30, largest: 256 << 20, parallel: 32},
 		log:      slog.New(slog.DiscardHandler),
+		leases:   usualTimes,
+		settle:   15 * time.Second,
+		// A copy, as whatsmeow makes one for each client.
+		transport: http.DefaultTransport.(*http.Transport).Clone(),
 	}
 }
 
@@ -53,6 +60,7 @@ func (cfg *config) flags(set *flag.FlagSet) {
 	set.StringVar(&cfg.dsn, "dsn", "", "the PostgreSQL `database`, such as postgres://user:password@host/gateway (default $GATEWAY_DSN)")
 	set.StringVar(&cfg.listen, "listen", cfg.listen, "the `address` to listen on; beyond this machine only with $GATEWAY_TOKEN")
 	set.StringVar(&cfg.host, "host", "", "the `name` that a proxy in front is asked by, if it passes that on")
+	set.StringVar(&cfg.peerURL, "peer-url", "", "the `URL` where other gateways on the database reach this one (default by -listen, or by the host's name)")
 	set.DurationVar(&cfg.timeout, "timeout", cfg.timeout, "how long a request waits for a phone")
 	set.DurationVar(&cfg.keep, "keep", 0, "how long messages are kept after they were sent, such as 8760h (default for ever)")
 	set.DurationVar(&cfg.drain, "drain", 0, "how long to take requests after /readyz has begun to say no, for a load balancer to see it")
@@ -94,6 +102,27 @@ func (cfg *config) address() (*net.TCPAddr, error) {
 		return nil, errors.New("GATEWAY_TOKEN begins or ends with a space or a line break; remove it")
 	}
 	return address, nil
+}
+
+// peer returns where others reach a gateway that listens on an address.
+func (cfg *config) peer(listening net.Addr) (string, error) {
+	if cfg.peerURL != "" {
+		u, err := url.Parse(cfg.peerURL)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+			return "", errors.New("-peer-url is a URL such as http://gateway-1:8080, without a path")
+		}
+		return u.Scheme + "://" + u.Host, nil
+	}
+	host, port, err := net.SplitHostPort(listening.String())
+	if err != nil {
+		return "", err
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		if host, err = os.Hostname(); err != nil {
+			return "", fmt.Errorf("name this gateway with -peer-url: %w", err)
+		}
+	}
+	return "http://" + net.JoinHostPort(host, port), nil
 }
 
 // megabytes is a flag for a number of bytes.

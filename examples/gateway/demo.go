@@ -58,7 +58,7 @@ func demo(ctx context.Context, out io.Writer, dsn string) error {
 		s.say("demo", "started a private PostgreSQL")
 	}
 	var err error
-	if s.box, err = wabox.New(); err != nil {
+	if s.box, err = wabox.New(wabox.Sockets()); err != nil {
 		return err
 	}
 	defer s.box.Close()

@@ -36,6 +36,9 @@ func diskError(err error) error {
 func (c *cache) join(name string, e *entry, download func(context.Context, whatsmeow.File) error) (*sharedDownload, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.root.Err(); err != nil { // close waits already
+		return nil, err
+	}
 	d := c.downloads[name]
 	if d == nil {
 		if len(c.downloads) >= c.parallel {
@@ -54,7 +57,7 @@ func (c *cache) join(name string, e *entry, download func(context.Context, whats
 	return d, nil
 }
 
-// leave is for who waits no longer.
+// leave says that one caller waits no longer.
 func (c *cache) leave(d *sharedDownload) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -74,7 +77,7 @@ func (c *cache) remove(d *sharedDownload) {
 	}
 }
 
-// fetch downloads a file to where nobody looks for it.
+// fetch downloads a file under a temporary name, which the cache does not serve.
 func (c *cache) fetch(ctx context.Context, e *entry, download func(context.Context, whatsmeow.File) error) (path string, err error) {
 	defer func() {
 		if what := recover(); what != nil {
@@ -111,7 +114,7 @@ func (c *cache) fetch(ctx context.Context, e *entry, download func(context.Conte
 	return file.Name(), diskError(file.Sync()) // before it gets the name of a complete file
 }
 
-// end hands a download to those who wait for it.
+// end hands a download to the callers that wait for it.
 func (c *cache) end(d *sharedDownload, e *entry, path string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -45,7 +45,7 @@ func (c *cache) evict(e *entry) {
 	}
 }
 
-// trim removes what was used the longest ago until all is within the limit.
+// trim removes the files that were not used for the longest time, until all is within the limit.
 func (c *cache) trim() {
 	for at := c.byUse.Back(); at != nil && c.size > c.limit; {
 		e := at.Value.(*entry)
@@ -63,7 +63,7 @@ func (c *cache) usage() (files int, bytes int64, downloads int) {
 	return len(c.entries), c.size, len(c.downloads)
 }
 
-// forget removes the file of a message, now or when nobody reads it any more.
+// forget removes the file of a message, now or when its last reader has finished.
 func (c *cache) forget(m media) {
 	key, known := keyOf(m)
 	if !known {

@@ -8,11 +8,18 @@ import (
 	"strings"
 )
 
-// guard lets in only who may ask: whoever knows the token if there is one, and no web page of
-// others through a browser on the same machine, neither by asking across origins nor by a name of
-// its own that leads here.
+// guard lets in only callers that know the token, if there is one. It keeps out foreign web pages
+// in a browser on the same machine, whether they ask across origins or under a name of their own
+// that leads here.
 func (g *gateway) guard(next http.Handler) http.Handler {
-	return g.ownHostOnly(http.NewCrossOriginProtection().Handler(g.withToken(next)))
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(foreign))
+	return g.ownHostOnly(protection.Handler(g.withToken(next)))
+}
+
+// foreign refuses what comes from elsewhere.
+func foreign(w http.ResponseWriter, _ *http.Request) {
+	fail(w, failure{status: http.StatusForbidden, Error: "this host or site may not ask; a proxy's host is allowed with -host"})
 }
 
 // ownHostOnly refuses what a browser asks for another site's page, and on a loopback address what
@@ -27,16 +34,27 @@ func (g *gateway) ownHostOnly(next http.Handler) http.Handler {
 		ip := net.ParseIP(strings.Trim(host, "[]"))
 		known := host == "localhost" || host == g.cfg.host || ip != nil && ip.IsLoopback()
 		if r.Header.Get("Sec-Fetch-Site") == "cross-site" || local != nil && local.IP.IsLoopback() && !known {
-			fail(w, failure{status: http.StatusForbidden, Error: "this host or site may not ask; a proxy's host is allowed with -host"})
+			foreign(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// withToken refuses who does not know the token: a program as a bearer, a browser as the password
-// of any user.
+// withToken refuses callers that do not know the token: a program as a bearer, a browser as the
+// password of any user, and another gateway by a proof of it.
 func (g *gateway) withToken(next http.Handler) http.Handler {
+	checked := g.checkToken(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get(passedHeader) != "" {
+			g.letPass(w, r, next)
+			return
+		}
+		checked.ServeHTTP(w, r)
+	})
+}
+
+func (g *gateway) checkToken(next http.Handler) http.Handler {
 	if g.cfg.token == "" {
 		return next
 	}

@@ -69,7 +69,7 @@ func TestOtherSitesMayNotPost(t *testing.T) {
 func TestToken(t *testing.T) {
 	t.Parallel()
 	const token = "0123456789abcdef"
-	g := &gateway{cfg: config{token: token}, log: slog.New(slog.DiscardHandler), cache: newTestCache(t, cacheConfig{}), responses: newResponses()}
+	g := &gateway{cfg: config{token: token}, log: slog.New(slog.DiscardHandler), cache: newTestCache(t, cacheConfig{}), responses: newResponses(), passed: newPassed(), timings: newTimings()}
 	server := httptest.NewServer(g.handler())
 	t.Cleanup(server.Close)
 	for _, c := range []struct {

@@ -32,7 +32,7 @@ func etagOf(m *message) string {
 	return strconv.Quote(hex.EncodeToString(m.media.GetFileSHA256()))
 }
 
-// hasAlready reports whether who asks has the file, so that nobody needs to look for it.
+// hasAlready reports whether the caller has the file already, so that it need not be fetched.
 func hasAlready(r *http.Request, etag string) bool {
 	if etag == "" {
 		return false
@@ -71,8 +71,8 @@ func disposition(m *message) string {
 	return how
 }
 
-// fileName returns the name that a document has, without directories, or else the message's id
-// with an extension.
+// fileName returns the name that a document has, without directories. Without one it returns the
+// message's id with an extension.
 func fileName(m *message) string {
 	if document, ok := m.media.(interface{ GetFileName() string }); ok {
 		name := strings.Map(func(r rune) rune {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// serveLive says that the process answers. Whoever gets no answer may restart it. Accounts do not
-// matter: a restart does not bring back a phone.
+// serveLive says that the process answers. A supervisor that gets no answer may restart it.
+// Accounts do not matter: a restart does not bring back a phone.
 func (g *gateway) serveLive(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	writeJSON(w, http.StatusOK, map[string]string{"status": "alive"})

@@ -28,7 +28,7 @@ func TestHealth(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	g := &gateway{cfg: defaults(), db: db, cache: newTestCache(t, cacheConfig{}), responses: newResponses()}
+	g := &gateway{cfg: defaults(), db: db, cache: newTestCache(t, cacheConfig{}), responses: newResponses(), passed: newPassed(), timings: newTimings()}
 	g.cfg.token = "0123456789abcdef"
 	server := httptest.NewServer(g.handler())
 	t.Cleanup(server.Close)

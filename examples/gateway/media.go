@@ -34,10 +34,15 @@ func (g *gateway) serveMedia(w http.ResponseWriter, r *http.Request) {
 		fail(w, failure{status: http.StatusBadRequest, Error: "the chat is no JID such as 447700900123@s.whatsapp.net or 120363000000000000@g.us"})
 		return
 	}
+	if g.pass(w, r, phone, nil) {
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), g.cfg.patience())
 	defer cancel()
-	began := time.Now()
 	m, err := g.find(ctx, phone, chat, r.PathValue("id"))
+	if errors.Is(err, errUnknown) && g.account(phone) == nil && errors.Is(g.whyNotHere(phone), errAway) {
+		err = errAway // which may know the chat by its other address
+	}
 	if err == nil {
 		err = g.serveFile(ctx, w, r, phone, m)
 	}
@@ -48,12 +53,6 @@ func (g *gateway) serveMedia(w http.ResponseWriter, r *http.Request) {
 	if what.status == http.StatusBadGateway || errors.Is(err, errDatabase) || errors.Is(err, errDisk) {
 		g.log.Warn("A file could not be had", "account", phone, "chat", chat.String(), "id", r.PathValue("id"),
 			"error", err, "cause", reupload.Cause(err))
-	}
-	switch what.Cause {
-	case "timeout", "general", "rejected", "invalid_answer": // is this what came of an earlier request, that reupload remembers?
-		if left := g.pausedFor(ctx, phone, m, began.Truncate(time.Second)); left > 0 {
-			what.after = left
-		}
 	}
 	fail(w, what)
 }
@@ -73,9 +72,9 @@ func (g *gateway) serveFile(ctx context.Context, w http.ResponseWriter, r *http.
 	file, err := g.cache.open(ctx, name, m.media, func(ctx context.Context, file whatsmeow.File) error {
 		a := g.account(phone)
 		if a == nil {
-			return errNotLinked
+			return g.whyNotHere(phone)
 		}
-		return a.download(ctx, m, file)
+		return g.timings.heal(ctx, func(ctx context.Context) error { return a.download(ctx, m, file) })
 	})
 	if err != nil {
 		return err
@@ -84,6 +83,15 @@ func (g *gateway) serveFile(ctx context.Context, w http.ResponseWriter, r *http.
 	setHeaders(w.Header(), m)
 	http.ServeContent(w, r, "", m.info.Timestamp, file) // with Content-Length, and in parts if the caller wants that
 	return nil
+}
+
+// whyNotHere returns why an account is not here: another process may have it, or none, or it is not
+// linked.
+func (g *gateway) whyNotHere(phone string) error {
+	if l, ok := g.leases.present().of(phone); ok && l.linked {
+		return errAway
+	}
+	return errNotLinked
 }
 
 // find returns a message under either address of its chat: WhatsApp uses phone numbers and LIDs.

@@ -41,8 +41,7 @@ type media interface {
 }
 
 // createTable has the message ids of a chat once, although two members of a group can make up
-// the same one. The first message stays, so that nobody can put another in the place of one
-// that came before.
+// the same one. The first message stays, so that no member can replace one that came before.
 const createTable = `
 CREATE TABLE IF NOT EXISTS gateway_message (
 	account text        NOT NULL, -- phone number

@@ -55,7 +55,8 @@ reupload_waiting_requests{account="2"} 0
 
 var metricName = regexp.MustCompile(`\b(reupload|gateway)_[a-z_]+\b`)
 
-// testMetrics has each metric of the dashboard in what the gateway says.
+// testMetrics has each metric of the dashboard and of the alerts in what the gateway says, with its
+// labels.
 func testMetrics(t *testing.T, s *stage) {
 	media := s.upload("metrics")
 	s.box.Expire(media)
@@ -80,7 +81,7 @@ func testMetrics(t *testing.T, s *stage) {
 	for _, want := range []string{
 		`gateway_account_connected{account="` + s.a + `"} 1`, `gateway_account_linked{account="` + s.b + `"} 1`,
 		`reupload_unhealed_downloads_total{account="` + s.a + `",cause="not_found"}`, `gateway_media_responses_total{status="410"}`,
-		"go_goroutines ",
+		"go_goroutines ", "gateway_heal_seconds_count ", `gateway_media_server_seconds_count{status="410"} `, `gateway_media_server_seconds_count{status="200"} `,
 	} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("there is no %s", want)
@@ -101,6 +102,16 @@ func testMetrics(t *testing.T, s *stage) {
 		t.Fatalf("%d panels, %v", len(dashboard.Panels), err)
 	}
 	shown := make(map[string]bool)
+	exports := func(what, name string) {
+		t.Helper()
+		kind := " "
+		if base := ofHistogram(name); base != name {
+			name, kind = base, " histogram\n"
+		}
+		if !strings.Contains(text.String(), "# TYPE "+name+kind) {
+			t.Errorf("%s: there is no metric %s", what, name)
+		}
+	}
 	for _, panel := range dashboard.Panels {
 		for _, target := range panel.Targets {
 			names := metricName.FindAllString(target.Expr, -1)
@@ -108,15 +119,47 @@ func testMetrics(t *testing.T, s *stage) {
 				t.Errorf("%s: no metric in %s", panel.Title, target.Expr)
 			}
 			for _, name := range names {
-				if shown[name] = true; !strings.Contains(text.String(), "# TYPE "+name+" ") {
-					t.Errorf("%s: there is no metric %s", panel.Title, name)
-				}
+				shown[ofHistogram(name)] = true
+				exports(panel.Title, name)
 			}
+			checkLabels(t, text.String(), panel.Title, target.Expr)
 		}
+	}
+	for _, r := range readRules(t) {
+		for _, name := range metricName.FindAllString(r.Expr, -1) {
+			exports(r.Alert, name)
+		}
+		checkLabels(t, text.String(), r.Alert, r.Expr)
 	}
 	for _, line := range strings.Split(text.String(), "\n") {
 		if name, ok := strings.CutPrefix(line, "# TYPE "); ok && metricName.MatchString(name) && !shown[strings.Fields(name)[0]] {
 			t.Errorf("the dashboard does not show %s", name)
+		}
+	}
+}
+
+// ofHistogram returns the name of the histogram that has a series, or the name itself.
+func ofHistogram(name string) string {
+	for _, end := range []string{"_bucket", "_sum", "_count"} {
+		if base, ok := strings.CutSuffix(name, end); ok {
+			return base
+		}
+	}
+	return name
+}
+
+var selector = regexp.MustCompile(`\b((?:reupload|gateway)_[a-z_]+)\{([^}]*)\}`)
+
+// checkLabels checks that the metrics of an expression have the labels that it selects them by.
+func checkLabels(t *testing.T, text, what, expr string) {
+	t.Helper()
+	for _, found := range selector.FindAllStringSubmatch(expr, -1) {
+		for _, condition := range strings.Split(found[2], ",") {
+			label, _, _ := strings.Cut(condition, "=")
+			series := regexp.MustCompile(`(?m)^` + found[1] + `\{[^}]*\b` + label + `="`)
+			if !series.MatchString(text) {
+				t.Errorf("%s: %s has no label %s", what, found[1], label)
+			}
 		}
 	}
 }

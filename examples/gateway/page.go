@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"html/template"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 
@@ -46,6 +47,7 @@ type pageView struct {
 
 type pageAccount struct {
 	accountState
+	At string // which gateway has it, if that is another one; its page has the numbers
 	reupload.Stats
 	Causes []pageCause // the most frequent first
 }
@@ -64,6 +66,9 @@ func (g *gateway) view() pageView {
 	stats := g.stats()
 	for _, state := range g.list() {
 		a := pageAccount{accountState: state, Stats: stats[state.Account]}
+		if at, err := url.Parse(state.Gateway); err == nil && g.account(state.Account) == nil {
+			a.At = cmp.Or(at.Host, "no gateway")
+		}
 		for label, count := range a.Unhealed {
 			a.Causes = append(a.Causes, pageCause{label, count})
 		}

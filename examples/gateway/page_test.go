@@ -37,7 +37,7 @@ func TestPage(t *testing.T) {
 		s.ask(t, http.MethodGet, "HEALS")
 		s.ask(t, http.MethodGet, "LOST")
 		s.phones[s.b].Logout()
-		s.waitState(t, accountState{s.b, false, false})
+		s.waitState(t, accountState{Account: s.b, Linked: false, Connected: false})
 
 		b.call("Emulation.setScriptExecutionDisabled", map[string]any{"value": true})
 		b.open(s.base + "/")
@@ -68,9 +68,11 @@ func full() pageView {
 		Style: template.CSS(pageCSS), Now: time.Date(2026, 7, 1, 12, 30, 0, 0, time.UTC), Up: 1234*time.Hour + 5*time.Second,
 		Connected: 1, Healed: 91_234, Expired: 99_876, Waiting: 32, Dropped: 2, CacheFiles: 812, CacheBytes: 3021, CacheLimit: 4096, Downloads: 7,
 		Accounts: []pageAccount{
-			{accountState{"4915112345678", true, true}, reupload.Stats{Healthy: 1_234_567, Expired: 98_765, Healed: 91_200, Late: 321, Waiting: 30}, causes},
-			{accountState{"447700900123", true, false}, reupload.Stats{Healthy: 4321, Expired: 111, Healed: 34, Waiting: 2}, causes[:1]},
-			{accountState{"15550000001", false, false}, reupload.Stats{}, nil},
+			{accountState{Account: "4915112345678", Linked: true, Connected: true}, "", reupload.Stats{Healthy: 1_234_567, Expired: 98_765, Healed: 91_200, Late: 321, Waiting: 30}, causes},
+			{accountState{Account: "447700900123", Linked: true, Connected: false}, "", reupload.Stats{Healthy: 4321, Expired: 111, Healed: 34, Waiting: 2}, causes[:1]},
+			{accountState{Account: "15550000001", Linked: false, Connected: false}, "", reupload.Stats{}, nil},
+			{accountState{Account: "15550000002", Linked: true, Connected: true, Gateway: "http://gateway-2.media.example.org:8080"}, "gateway-2.media.example.org:8080", reupload.Stats{}, nil},
+			{accountState{Account: "15550000003", Linked: true}, "no gateway", reupload.Stats{}, nil},
 		},
 	}
 }
@@ -130,7 +132,7 @@ func TestPageLayout(t *testing.T) {
 func TestPageInABrowserWithToken(t *testing.T) {
 	t.Parallel()
 	b := newBrowser(t)
-	g := &gateway{cfg: defaults(), started: time.Now(), cache: newTestCache(t, cacheConfig{}), responses: newResponses()}
+	g := &gateway{cfg: defaults(), started: time.Now(), cache: newTestCache(t, cacheConfig{}), responses: newResponses(), passed: newPassed(), timings: newTimings()}
 	g.cfg.token = "0123456789abcdef"
 	server := httptest.NewServer(g.handler())
 	t.Cleanup(server.Close)

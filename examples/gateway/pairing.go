@@ -21,16 +21,37 @@ const pairingTime = 160 * time.Second
 // pair begins to link an account, and returns the code that is to be typed on its phone. The error
 // is errLinked, wraps errNoCode, or is the context's.
 //
-// Only an account that is connected is certain to be linked still: one may have been unlinked while
-// nobody could tell the gateway.
+// Only an account that is connected is certain to be linked still: another one may have been
+// unlinked while the gateway could not be told.
 func (g *gateway) pair(ctx context.Context, phone string) (code string, err error) {
 	if a := g.account(phone); a != nil && a.connected() {
 		return "", errLinked
+	}
+	if !g.reserve(phone, linking) {
+		return "", errAway
+	}
+	var claimed lease
+	defer func() {
+		if err != nil {
+			g.notLinked(claimed, phone)
+		}
+	}()
+	claimed, ok, err := g.leases.claim(ctx, phone)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errDatabase, err)
+	}
+	if !ok {
+		return "", errAway
+	}
+	if claimed.linked && g.account(phone) == nil { // it is about to be connected
+		claimed = lease{}
+		return "", errAway
 	}
 	a, err := g.newAccount(g.sessions.NewDevice())
 	if err != nil {
 		return "", err
 	}
+	a.term = claimed.term
 	defer func() {
 		if err != nil {
 			a.close()
@@ -61,15 +82,37 @@ func (g *gateway) pair(ctx context.Context, phone string) (code string, err erro
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", errNoCode, err)
 	}
-	g.background.Go(func() {
+	running := g.spawn(func() {
 		defer cancel()
-		g.finish(a, steps)
+		if !g.finish(a, steps) {
+			a.close()
+			g.notLinked(claimed, phone)
+		} else {
+			g.unreserve(phone)
+		}
 	})
+	if !running {
+		return "", errAway
+	}
 	return code, nil
 }
 
-// finish waits for the code to be typed.
-func (g *gateway) finish(a *account, steps <-chan whatsmeow.QRChannelItem) {
+// notLinked gives up the lease of an account that was not linked, unless it was before. The process
+// that takes it next forgets the account if it has no session.
+func (g *gateway) notLinked(claimed lease, phone string) {
+	defer g.unreserve(phone)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(g.root), statementTime)
+	defer cancel()
+	if g.account(phone) != nil || claimed.term == 0 {
+		return
+	}
+	if err := g.leases.give(ctx, phone, claimed.term); err != nil {
+		g.log.Warn("The lease of an account that was not linked is kept", "account", phone, "error", err)
+	}
+}
+
+// finish waits for the code to be typed, and reports whether it was.
+func (g *gateway) finish(a *account, steps <-chan whatsmeow.QRChannelItem) bool {
 	for step := range steps {
 		switch step.Event {
 		case whatsmeow.QRChannelEventCode:
@@ -84,10 +127,10 @@ func (g *gateway) finish(a *account, steps <-chan whatsmeow.QRChannelItem) {
 					g.log.Error("The former session of an account was not deleted", "account", phone, "error", err)
 				}
 			}
-			return
+			return true
 		default:
 			g.log.Warn("An account was not linked", "reason", step.Event)
 		}
 	}
-	a.close()
+	return false
 }

@@ -9,10 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waE2E"
-	"go.mau.fi/whatsmeow/store"
-	waLog "go.mau.fi/whatsmeow/util/log"
 
 	"github.com/whatsmeow-plugins/reupload/wabox"
 )
@@ -41,7 +38,7 @@ func (s *stage) typeCode(t *testing.T, phone *wabox.Account, code string) {
 		t.Fatal(err)
 	}
 	s.phones[phone.PN.User] = phone
-	s.waitState(t, accountState{phone.PN.User, true, true})
+	s.waitState(t, accountState{Account: phone.PN.User, Linked: true, Connected: true})
 }
 
 // serves checks that an account gets a message, and that the gateway has its file.
@@ -127,13 +124,13 @@ func TestUnlinkedWhileAway(t *testing.T) {
 			s := newStage(t)
 			phone := s.phones[s.a]
 			err := s.withGateway(t.Context(), func(context.Context) error {
-				s.waitState(t, accountState{s.a, true, true})
+				s.waitState(t, accountState{Account: s.a, Linked: true, Connected: true})
 				phone.Offline(true)
-				s.waitState(t, accountState{s.a, true, false})
+				s.waitState(t, accountState{Account: s.a, Linked: true, Connected: false})
 				phone.Logout()
 				if knows {
 					phone.Offline(false)
-					s.waitState(t, accountState{s.a, false, false})
+					s.waitState(t, accountState{Account: s.a, Linked: false, Connected: false})
 				}
 				code := s.code(t, phone)
 				phone.Offline(false)
@@ -185,13 +182,7 @@ func TestNoCode(t *testing.T) {
 	s := newStage(t)
 	phone := s.box.NewPhone()
 	err := s.withGateway(t.Context(), func(context.Context) error {
-		s.g.cfg.newClient = func(device *store.Device, log waLog.Logger) *whatsmeow.Client {
-			client := whatsmeow.NewClient(device, log)
-			client.SetWebsocketHTTPClient(&http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
-				return nil, http.ErrServerClosed
-			})})
-			return client
-		}
+		s.g.cfg.transport = roundTripper(func(*http.Request) (*http.Response, error) { return nil, http.ErrServerClosed })
 		got := s.post(t, `{"phone": "`+phone.PN.User+`"}`, "")
 		if got.status != http.StatusBadGateway || !strings.Contains(string(got.body), `"retry":true`) || got.header.Get("Retry-After") == "" {
 			t.Errorf("got %s, with %v", got, got.header)

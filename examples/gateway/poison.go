@@ -30,7 +30,7 @@ type strike struct {
 	stored uint64 // how many messages had been stored by then
 }
 
-// mostFailed bounds the memory. A message that is forgotten gets its strikes anew.
+// mostFailed bounds the memory. A message that is forgotten starts again with no strikes.
 const mostFailed = 10_000
 
 // errPanic means that a message made its handling panic. It would do so each time.

@@ -100,8 +100,8 @@ func waitForDB(ctx context.Context, dsn string, ended <-chan struct{}) error {
 	}
 }
 
-// findPostgres returns the directory with the programs of PostgreSQL: that in PATH, or else the
-// newest of Debian's.
+// findPostgres returns the directory with the programs of PostgreSQL: the one in PATH, or if there
+// is none, the newest of Debian's.
 func findPostgres() (bin string, err error) {
 	if found, err := exec.LookPath("initdb"); err == nil {
 		if found, err = filepath.EvalSymlinks(found); err == nil {

@@ -15,10 +15,7 @@ import (
 	"sync"
 	"time"
 
-	"go.mau.fi/whatsmeow"
-	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/types"
-	waLog "go.mau.fi/whatsmeow/util/log"
 
 	"github.com/whatsmeow-plugins/reupload/wabox"
 )
@@ -45,17 +42,7 @@ type file struct {
 
 func (s *stage) configure(dsn string, timeout time.Duration) {
 	s.cfg = defaults()
-	s.cfg.dsn, s.cfg.timeout, s.cfg.log, s.cfg.newClient = dsn, timeout, slog.New(teller{s}), s.newClient
-}
-
-func (s *stage) newClient(device *store.Device, log waLog.Logger) *whatsmeow.Client {
-	client := whatsmeow.NewClient(device, log)
-	if phone := s.phones[device.GetJID().User]; phone != nil {
-		phone.Configure(client)
-	} else {
-		s.box.Configure(client) // whoever it will be linked to
-	}
-	return client
+	s.cfg.dsn, s.cfg.timeout, s.cfg.log, s.cfg.transport = dsn, timeout, slog.New(teller{s}), s.box.Transport()
 }
 
 // link gives a new device of the database an account in the box, as linking would.

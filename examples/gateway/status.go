@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net/http"
 	"time"
 
 	"go.mau.fi/whatsmeow"
-	"go.mau.fi/whatsmeow/types"
 
 	"github.com/whatsmeow-plugins/reupload"
 )
@@ -26,6 +24,7 @@ type failure struct {
 // Why there is no file, apart from reupload's reasons.
 var (
 	errNotLinked = errors.New("the account is not linked")
+	errAway      = errors.New("no gateway has the account at the moment; one will within half a minute")
 	errDatabase  = errors.New("the database failed")
 )
 
@@ -52,6 +51,10 @@ func failureOf(err error) failure {
 	}
 	what := meaningOf(err)
 	what.Cause = reupload.Label(cause)
+	var paused *reupload.PausedError
+	if errors.As(cause, &paused) && what.Retry && !errors.Is(cause, reupload.ErrPhoneSilent) { // of which a late answer is used
+		what.after = time.Until(paused.Until)
+	}
 	return what
 }
 
@@ -82,6 +85,8 @@ func meaningOf(err error) failure {
 		return later(http.StatusServiceUnavailable, aMoment, "too many files wait for this phone; ask again in a few seconds")
 	case is(errBusy):
 		return later(http.StatusServiceUnavailable, aMoment, errBusy.Error())
+	case is(errAway), is(errNoLease):
+		return later(http.StatusServiceUnavailable, aMoment, errAway.Error())
 	case is(errDatabase):
 		return later(http.StatusServiceUnavailable, aMoment, errDatabase.Error()+"; the gateway's log says why")
 	case is(errDisk):
@@ -106,24 +111,4 @@ func meaningOf(err error) failure {
 		return later(http.StatusBadGateway, aMinute, "WhatsApp's servers refuse to give the file out, although it has not expired")
 	}
 	return later(http.StatusBadGateway, 0, "the file could not be downloaded; the gateway's log says why")
-}
-
-// pausedFor returns for how long reupload will not ask the phone for a file again by itself,
-// because of what had come of it before a time. It is 0 if nothing is known.
-func (g *gateway) pausedFor(ctx context.Context, phone string, m *message, before time.Time) (left time.Duration) {
-	entries, err := g.index.ByMessage(ctx, types.NewJID(phone, types.DefaultUserServer), m.info.ID)
-	if err != nil {
-		return 0
-	}
-	for _, e := range entries {
-		if !bytes.Equal(e.FileEncSHA256, m.media.GetFileEncSHA256()) || !bytes.Equal(e.MediaKey, m.media.GetMediaKey()) || !e.Asked.At.Before(before) {
-			continue
-		}
-		pause := silencePause
-		for range e.Asked.Vain - 1 {
-			pause = min(2*pause, refusalPause)
-		}
-		left = max(left, time.Until(e.Asked.At.Add(pause)))
-	}
-	return left
 }

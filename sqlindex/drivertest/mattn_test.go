@@ -55,3 +55,7 @@ func TestNoBusyTimeoutWithCgo(t *testing.T) {
 	db := openDB(t, "sqlite3", "file:"+dbFile(t)+"?_foreign_keys=on&_busy_timeout=0")
 	wantRefused(t, db, "sqlite3", mattnOptions)
 }
+
+func TestMattnInMemory(t *testing.T) { testInMemory(t, "sqlite3") }
+
+func TestMattnWithoutDirectory(t *testing.T) { testNoDirectory(t, "sqlite3") }

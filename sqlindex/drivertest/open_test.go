@@ -3,7 +3,9 @@ package drivertest
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -22,7 +24,7 @@ func TestOneConnectionStringIsDocumented(t *testing.T) {
 	brokenLine := regexp.MustCompile(`"\s*\+\s*(//[^\n]*?\s*)*"`)
 	for name, want := range map[string][]string{
 		"../doc.go":                 {moderncOptions, mattnOptions},
-		"../../README.md":           {moderncOptions, mattnOptions},
+		"../../docs/guide.md":       {moderncOptions, mattnOptions},
 		"../../examples/bot/bot.go": {moderncOptions},
 	} {
 		text, err := os.ReadFile(name)
@@ -87,3 +89,49 @@ func TestNoBusyTimeout(t *testing.T) {
 	}
 	newIndex(t, db, "sqlite")
 }
+
+// inMemory are connection strings of databases in memory, by whether all connections share them.
+var inMemory = map[string]bool{
+	":memory:":                         false,
+	"file::memory:":                    false,
+	"file:%s?mode=memory":              false,
+	"":                                 false, // a file that is deleted when the connection is closed
+	"file:%s?mode=memory&cache=shared": true,
+}
+
+// testInMemory checks which databases in memory a driver's connections share.
+func testInMemory(t *testing.T, driver string) {
+	for dsn, shared := range inMemory {
+		t.Run(dsn, func(t *testing.T) {
+			if strings.Contains(dsn, "%s") {
+				dsn = fmt.Sprintf(dsn, "shared"+driver)
+			}
+			db := openDB(t, driver, dsn)
+			if shared {
+				newIndex(t, db, driver)
+				return
+			}
+			wantRefused(t, db, driver, "in memory", "db.SetMaxOpenConns(1)", "mode=memory&cache=shared")
+			db.SetMaxOpenConns(1)
+			index := newIndex(t, db, driver)
+			put(t, index, media(1))
+			checkAll(t, index, 1, 2)
+		})
+	}
+}
+
+func TestModerncInMemory(t *testing.T) { testInMemory(t, "sqlite") }
+
+// testNoDirectory checks that the error names the file and says what to do.
+func testNoDirectory(t *testing.T, driver string) {
+	path := filepath.Join(t.TempDir(), "missing", "bot.db")
+	for _, dsn := range []string{"file:" + path + "?_auth_pass=secret", path} {
+		db := openDB(t, driver, dsn)
+		wantRefused(t, db, driver, "unable to open database file", " ("+path+": does its directory exist")
+		if _, err := sqlindex.New(t.Context(), db, driver); strings.Contains(err.Error(), "secret") {
+			t.Errorf("the error is %v", err)
+		}
+	}
+}
+
+func TestModerncWithoutDirectory(t *testing.T) { testNoDirectory(t, "sqlite") }

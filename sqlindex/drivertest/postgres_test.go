@@ -107,8 +107,8 @@ func (s *postgresServer) start() error {
 		return fmt.Errorf("initdb: %w\n%s", err, output)
 	}
 	killWithParent(attr) // if the tests do not get to stop it
-	// The settings are the defaults but for the room that tests in parallel need, and for the disk,
-	// which only benchmarks wait for.
+	// The settings are the defaults, except that there is room for parallel tests, and that only
+	// benchmarks wait for the disk.
 	args := []string{"-D", data, "-k", s.dir, "-h", "", "-p", "5432", "-c", "max_connections=300"}
 	if flag.Lookup("test.bench").Value.String() == "" {
 		args = append(args, "-c", "fsync=off")

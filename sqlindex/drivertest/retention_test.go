@@ -3,10 +3,13 @@ package drivertest
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"go.mau.fi/whatsmeow/types"
 
 	"github.com/whatsmeow-plugins/reupload"
 )
@@ -17,6 +20,17 @@ func countRows(t testing.TB, db *sql.DB) (n int) {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// wantCounted checks that the accounts know how many rows they have.
+func wantCounted(t testing.TB, db *sql.DB) {
+	t.Helper()
+	var wrong int
+	err := db.QueryRow(`SELECT count(*) FROM reupload_account AS a
+		WHERE entries <> (SELECT count(*) FROM reupload_media AS m WHERE m.account = a.id)`).Scan(&wrong)
+	if err != nil || wrong != 0 {
+		t.Errorf("%d accounts do not know how many rows they have, %v", wrong, err)
+	}
 }
 
 func TestPruneByNumber(t *testing.T) {
@@ -35,6 +49,7 @@ func TestPruneByNumber(t *testing.T) {
 			t.Fatalf("%d rows are left, want 5", got)
 		}
 		checkAll(t, index, 3005, 3010) // the newest
+		wantCounted(t, db)
 		if n, err = index.Prune(t.Context()); err != nil || n != 0 {
 			t.Fatalf("another Prune: %d, %v", n, err)
 		}
@@ -87,10 +102,11 @@ func TestReplacingPushesNothingOut(t *testing.T) {
 		if got := countRows(t, db); got != 1000 {
 			t.Fatalf("%d rows, want 1000", got)
 		}
+		wantCounted(t, db)
 	})
 }
 
-// Nobody calls Prune here.
+// Put prunes by itself: this test does not call Prune.
 func TestPutsPrune(t *testing.T) {
 	each(t, func(t *testing.T, k backend) {
 		index, db := k.index(t)
@@ -111,7 +127,7 @@ func TestPutsPrune(t *testing.T) {
 			t.Fatalf("%d rows, want 2000 or little more", got)
 		}
 		checkAll(t, index, 20_000, 21_500)
-		// Whoever comes with a table that is too large makes it smaller little by little.
+		// A table that is too large from the start becomes smaller little by little.
 		index.SetRetention(0, 100)
 		for n := 30_000; n < 32_000 || n < 36_000 && countRows(t, db) > 100+slack; n++ {
 			put(t, index, media(n))
@@ -169,7 +185,7 @@ func TestPopularFile(t *testing.T) {
 		put(t, index, media(1e6+1))
 		found, err := index.ByFile(t.Context(), account, media(1e6).FileEncSHA256)
 		if err != nil || len(found) != 16 || found[0].MessageID != media(messages-1).MessageID || found[14].MessageID != media(messages-15).MessageID ||
-			found[15].MessageID != media(0).MessageID {
+			found[15].MessageID != media(0).MessageID { // of 500 chats, one each
 			t.Fatalf("ByFile: %v, %v", found, err)
 		}
 		if k.name != "SQLite" {
@@ -229,5 +245,67 @@ func TestLimitWithManyWriters(t *testing.T) {
 		if n := countRows(t, db); n != 100 {
 			t.Errorf("%d rows are left, want 100", n)
 		}
+		wantCounted(t, db)
+	})
+}
+
+// One account that puts in a great many takes nothing from those that have few.
+func TestFloodOfOneAccount(t *testing.T) {
+	each(t, func(t *testing.T, k backend) {
+		index, db := k.index(t)
+		unit := 100
+		if raceDetector { // which takes a SQLite without C thirty times as long
+			unit = 10
+		}
+		index.SetRetention(0, 30*unit)
+		of := func(n int) types.JID { return types.NewJID(fmt.Sprintf("4917000002%02d", n), types.DefaultUserServer) }
+		putFor := func(account types.JID, from, count int) {
+			t.Helper()
+			if err := index.Put(t.Context(), account, mediaBatch(from, count)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		count := func(account types.JID, from, to int) (n int) {
+			t.Helper()
+			for i := from; i < to; i++ {
+				found, err := index.ByMessage(t.Context(), account, media(i).MessageID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				n += len(found)
+			}
+			return n
+		}
+		few, share := unit, 7*unit
+		putFor(of(1), 0, few)
+		for n := 0; n < share; n += unit { // less than a third of the limit
+			putFor(of(2), n, unit)
+		}
+		for n := range 10 {
+			putFor(account, 10_000+10*unit*n, 10*unit)
+		}
+		if _, err := index.Prune(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if a, b := count(of(1), 0, few), count(of(2), 0, share); a != few || b != share {
+			t.Errorf("of what two others had put in %d of %d and %d of %d are left", a, few, b, share)
+		}
+		if n, newest := countRows(t, db), count(account, 10_000+95*unit, 10_000+100*unit); n != 30*unit || newest != 5*unit {
+			t.Errorf("%d rows are left, and %d of the %d newest", n, newest, 5*unit)
+		}
+		// With a lower limit all come down to an even share, except one that has less.
+		index.SetRetention(0, 9*unit)
+		if _, err := index.Prune(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		a, b := count(of(1), 0, few), count(of(2), 0, share)
+		c := countRows(t, db) - a - b
+		if a != few || a+b+c != 9*unit || b < 3*unit || c < 3*unit {
+			t.Errorf("the accounts have %d, %d and %d", a, b, c)
+		}
+		if n := count(of(2), share-b, share); n != b {
+			t.Errorf("of the newest %d, %d are left", b, n)
+		}
+		wantCounted(t, db)
 	})
 }

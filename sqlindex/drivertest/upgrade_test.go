@@ -19,7 +19,8 @@ import (
 )
 
 // A dump in testdata is a database as a released version has left it, with media(0) to media(9) of
-// account in it. The even ones have been asked for, and have new paths.
+// account in it. The even ones have been asked for, and have new paths. From version 2 on, all have
+// the path that they came with, and from version 3 on every third is a status.
 
 func TestUpgradeFromEveryVersion(t *testing.T) {
 	each(t, func(t *testing.T, k backend) {
@@ -49,9 +50,13 @@ func TestUpgradeFromEveryVersion(t *testing.T) {
 						t.Fatalf("ByMessage: %v, %v", found, err)
 					}
 					want := media(n)
+					if !strings.Contains(dump, "v1.") {
+						want.CameWith = fmt.Sprintf("/came/%d", n)
+					}
+					want.IsStatus = strings.Contains(dump, "v3.") && n%3 == 0
 					if n%2 == 0 {
 						want.DirectPath = fmt.Sprintf("/renewed/%d", n)
-						want.Asked = reupload.Asked{At: want.Timestamp, Outcome: reupload.OutcomeFound, Vain: n}
+						want.Asked = reupload.Asked{At: want.Timestamp, Outcome: 1, Failures: n}
 					}
 					if !reflect.DeepEqual(found[0], want) {
 						t.Errorf("entry %d is %v, want %v", n, found[0], want)
@@ -61,6 +66,7 @@ func TestUpgradeFromEveryVersion(t *testing.T) {
 				if got := countRows(t, db); got != 20 {
 					t.Errorf("%d rows, want 20: an entry that was there is not known again", got)
 				}
+				wantCounted(t, db)
 				if got := schema(t, db, dialect); !slices.Equal(got, want) {
 					t.Errorf("the tables differ from new ones:\n%s\n\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 				}
@@ -77,6 +83,8 @@ func schema(t *testing.T, db *sql.DB, dialect string) (lines []string) {
 		query = `SELECT table_name || ' ' || column_name || ' ' || data_type || ' ' || is_nullable || coalesce(column_default, '')
 			FROM information_schema.columns WHERE table_name LIKE 'reupload_%'
 			UNION ALL SELECT indexdef FROM pg_indexes WHERE tablename LIKE 'reupload_%'
+			UNION ALL SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname LIKE 'reupload_%'
+			UNION ALL SELECT prosrc FROM pg_proc WHERE proname LIKE 'reupload_%'
 			UNION ALL SELECT conname || pg_get_constraintdef(oid) FROM pg_constraint WHERE conname LIKE 'reupload_%'`
 	}
 	rows, err := db.Query(query + " UNION ALL SELECT 'version ' || version || ' compatible with ' || compat FROM reupload_version")

@@ -27,8 +27,20 @@ var v1SQLite string
 //go:embed v1.postgres.sql
 var v1Postgres string
 
+//go:embed v2.sqlite.sql
+var v2SQLite string
+
+//go:embed v2.postgres.sql
+var v2Postgres string
+
+//go:embed v3.sqlite.sql
+var v3SQLite string
+
+//go:embed v3.postgres.sql
+var v3Postgres string
+
 // Steps lead from nothing to the latest version; the first one leads to version 1.
-var Steps = []Step{{v1SQLite, v1Postgres, 1}}
+var Steps = []Step{{v1SQLite, v1Postgres, 1}, {v2SQLite, v2Postgres, 2}, {v3SQLite, v3Postgres, 2}}
 
 // ErrNewer is the error of Upgrade for tables that newer code has changed too much.
 var ErrNewer = errors.New("the tables are those of a newer version of reupload, which this one cannot work with: " +

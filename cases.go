@@ -1,0 +1,430 @@
+package reupload
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"go.mau.fi/whatsmeow"
+)
+
+// cases has one case for each expired file that is being downloaded: see [fileCase]. The callers of
+// a case do what it says next. Each downloads for itself, in its own goroutine, and waits no longer
+// than it can.
+type cases struct {
+	catalog *catalog
+	paths   *paths
+	flights *flights
+	policy  policy
+	report  *reporter
+	root    context.Context
+	spawn   func(func())
+
+	mu    sync.Mutex
+	open  map[caseKey]*openCase
+	spent *bounded[caseKey, spending] // what was asked for files lately, past the end of their cases
+}
+
+// A spending is how many requests for a file were made in an hour, for messages that the bot has
+// not named: anybody can send, or invent in a quote, any number of messages with one file.
+type spending struct {
+	since time.Time
+	asked int
+}
+
+const (
+	askedInAnHour = 8 // at most, for one file
+	maxSpendings  = 4096
+)
+
+// mayAskMore reports whether there is a request left for a file in this hour.
+func (cs *cases) mayAskMore(key caseKey, now time.Time) bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	s := cs.spent.get(key)
+	return s.asked < askedInAnHour || now.Sub(s.since) >= time.Hour
+}
+
+// spend notes that there is one request more for a file, or one less: it was not sent, or has not
+// reached the server.
+func (cs *cases) spend(key caseKey, n int, now time.Time) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	s := cs.spent.get(key)
+	if now.Sub(s.since) >= time.Hour {
+		s = spending{since: now}
+	}
+	s.asked = max(0, s.asked+n)
+	cs.spent.set(key, s)
+}
+
+// heals notes that the phone has given a file back: when the new path has expired, it is asked as
+// if for the first time.
+func (cs *cases) heals(key caseKey) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.spent.remove(key)
+}
+
+// errEnough is the cause where so many messages with a file were asked for that others have to
+// wait.
+var errEnough = fmt.Errorf("%w (too many messages with the file were asked for within an hour)", ErrGeneral)
+
+// A caseKey is an account and a file: its hash, or where the caller expects it if that is not
+// known.
+type caseKey struct{ account, file string }
+
+// An openCase is a case and the callers that wait for it.
+type openCase struct {
+	key   caseKey
+	slots chan struct{} // one for each download from a path that has led to the file
+
+	mu      sync.Mutex
+	machine fileCase
+	callers int
+	changed chan struct{} // closed, and replaced, when something has happened
+}
+
+// slotsPerCase is how many callers of a case download at once, which is about as many connections
+// as transports keep. The others begin as those end.
+const slotsPerCase = 16
+
+// A want is what one caller wants.
+type want struct {
+	file     download
+	named    *Entry // the message that the caller names; nil for none
+	lane     lane
+	quiet    error         // why the phone must not be asked for this caller; nil if it may be
+	patience time.Duration // how long the caller can wait; 0 for as long as its context lasts
+	hurry    error         // the cause if that is over
+	waits    bool          // it is an event handler, and may wait for the phone
+	pathOnly bool          // the caller does not want the file, but to know where it is
+	// get downloads from a path. The response is there if the finding is good, and the cause says
+	// what is wrong if it is not. What the response holds is given back by release.
+	get func(ctx context.Context, l lead, release func()) (*http.Response, finding, error)
+}
+
+// A lead is a path that may lead to a file.
+type lead struct {
+	path    string
+	vouched bool // the bot or its phone says that it does, and not only a message
+	proven  bool // it has led there a moment ago
+}
+
+// heal gets an expired file for one caller. The error is the cause that [Cause] reports.
+func (cs *cases) heal(ctx context.Context, w *want) (*http.Response, error) {
+	found, err := cs.gather(ctx, w)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	c := cs.join(w.file)
+	defer cs.leave(c)
+	c.change(func(m *fileCase) {
+		m.isBad = func(path string) bool { return cs.paths.isBad(w.file.at(path)) }
+		if !w.file.isStandIn() {
+			m.exclude(w.file.path.String())
+		}
+		m.know(found)
+	})
+	cs.joinFlights(c, w)
+	ctx, cancel := context.WithCancelCause(ctx)
+	var timer *time.Timer
+	if w.hurry != nil {
+		timer = time.AfterFunc(w.patience, func() { cancel(w.hurry) })
+	}
+	resp, cause := cs.pursue(ctx, c, w)
+	if timer != nil && !timer.Stop() && resp == nil {
+		cs.flights.gaveUp(c.waitsFor())
+	}
+	if resp == nil {
+		cancel(nil)
+		if err != nil && errors.Is(cause, ErrUnknownMessage) {
+			cause = err
+		}
+		return nil, cause
+	}
+	resp.Body = &timedBody{resp.Body, func() { cancel(nil) }}
+	return resp, nil
+}
+
+// joinFlights makes the requests that are on their way already those of the case: otherwise each
+// caller with little patience would ask for another message.
+func (cs *cases) joinFlights(c *openCase, w *want) {
+	var joined []*contender
+	c.change(func(m *fileCase) {
+		for _, who := range m.contenders {
+			if who.state == idle && cs.flights.has(who.key) {
+				m.joins(who)
+				joined = append(joined, who)
+			}
+		}
+	})
+	for _, who := range joined {
+		cs.ask(c, w, who)
+	}
+}
+
+// gather returns the messages that the caller and the index name. The error says what is wrong with
+// the caller's message, or why the index could not be asked: it knows nothing of a client that is
+// logged out.
+func (cs *cases) gather(ctx context.Context, w *want) ([]candidate, error) {
+	var named []candidate
+	var wrong error
+	if w.named != nil && bytes.Equal(w.named.FileEncSHA256, w.file.fileEncSHA256()) {
+		named, wrong = cs.catalog.named(ctx, *w.named)
+	}
+	known, err := cs.catalog.ofFile(ctx, w.file.fileEncSHA256(), w.file.path.String())
+	switch pn, _ := cs.catalog.names.own(); {
+	case wrong != nil:
+	case err != nil:
+		wrong = fmt.Errorf("%w: %w", ErrIndexFailed, err)
+	case pn.IsEmpty():
+		wrong = whatsmeow.ErrNotLoggedIn
+	}
+	return append(named, known...), wrong
+}
+
+func (cs *cases) join(file download) *openCase {
+	pn, _ := cs.catalog.names.own()
+	key := caseKey{account: pn.User, file: file.hash}
+	if file.fileEncSHA256() == nil {
+		key.file = file.path.String()
+	}
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	c := cs.open[key]
+	if c == nil {
+		c = &openCase{key: key, slots: make(chan struct{}, slotsPerCase), changed: make(chan struct{})}
+		cs.open[key] = c
+	}
+	c.callers++ // guarded by cs.mu
+	return c
+}
+
+// leave removes a caller that waits no longer. A case without callers is over. Its requests stay on
+// their way, and their answers go to the index.
+func (cs *cases) leave(c *openCase) {
+	cs.mu.Lock()
+	c.callers--
+	isOver := c.callers == 0
+	if isOver {
+		delete(cs.open, c.key)
+	}
+	cs.mu.Unlock()
+	if isOver {
+		for _, who := range c.waitsFor() {
+			cs.flights.abandon(who.key)
+		}
+	}
+}
+
+// pursue does what the case says until the caller has its file, or there is a cause why not.
+func (cs *cases) pursue(ctx context.Context, c *openCase, w *want) (*http.Response, error) {
+	for {
+		next, changed := cs.next(c, w)
+		switch next.what {
+		case toEnd:
+			return nil, next.cause
+		case toTry, toFetch:
+			if resp, ok := cs.download(ctx, c, w, next); ok {
+				return resp, nil
+			}
+		case toAsk:
+			cs.ask(c, w, next.contender)
+		case toLookUp:
+			values := context.WithoutCancel(ctx)
+			cs.spawn(func() { cs.lookUp(values, c, w.file) })
+		case toWait:
+			if err := cs.wait(ctx, next.until, changed, c, w); err != nil {
+				return nil, err
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// next takes one step of the case.
+func (cs *cases) next(c *openCase, w *want) (step, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now, heard := time.Now(), cs.flights.lastHeard()
+	isOn := now.Sub(heard) < formPause
+	next := c.machine.next(now, isOn, func(who *contender) error {
+		switch {
+		case w.quiet != nil || cs.flights.has(who.key) || cs.flights.botWaits(who.key.id) || cs.flights.isAwaited(&who.entry):
+			return nil
+		case c.machine.resemblesSilent(who) && cs.flights.mayBeOff():
+			return errSilentToOther // a phone that is off would answer for both
+		}
+		if err := cs.policy.refusal(&who.entry, now, heard); err != nil {
+			return err
+		}
+		if !who.isNamed() && !cs.mayAskMore(c.key, now) {
+			return errEnough
+		}
+		return nil
+	})
+	switch next.what {
+	case toTry:
+		c.machine.begins(next.try)
+	case toLookUp:
+		c.machine.looksUp()
+	case toAsk:
+		if w.quiet != nil && !cs.isBots(w, next.contender) { // another caller may ask
+			return step{what: toEnd, cause: w.quiet}, nil
+		}
+		c.machine.asks(next.contender)
+		if who := next.contender; !who.isNamed() && !cs.flights.has(who.key) {
+			who.paid = true
+			cs.spend(c.key, 1, now)
+		}
+	case toWait:
+		waitsFor := slices.IndexFunc(c.machine.contenders, func(who *contender) bool { return who.state == flying && !cs.isBots(w, who) })
+		if w.quiet != nil && waitsFor >= 0 && next.until.IsZero() {
+			return step{what: toEnd, cause: w.quiet}, nil
+		}
+	}
+	return next, c.changed
+}
+
+// errBotAsks means that a plain download does not ask, because the bot does so by itself.
+var errBotAsks = fmt.Errorf("%w (the bot asks the phone by itself, so that a plain download does not; use Plugin.Download)", ErrNotAsked)
+
+// isBots reports whether a contender's request is the bot's own, for a caller that does not ask
+// because the bot asks by itself: such a caller can wait for the answer.
+func (cs *cases) isBots(w *want, who *contender) bool {
+	return w.quiet == errBotAsks && cs.flights.botWaits(who.key.id)
+}
+
+// errSilentToOther means that the phone was asked for another message with the file.
+var errSilentToOther = fmt.Errorf("%w (it was asked for another message with the file)", ErrTimeout)
+
+// change tells the case of something, and wakes all of its callers.
+func (c *openCase) change(how func(*fileCase)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	how(&c.machine)
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// waitsFor returns the messages for which requests are on their way.
+func (c *openCase) waitsFor() (all []candidate) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, who := range c.machine.contenders {
+		if who.state == flying || who.state == quiet {
+			all = append(all, who.candidate)
+		}
+	}
+	return all
+}
+
+// wait waits for something to happen, for as long as the caller can.
+func (cs *cases) wait(ctx context.Context, until time.Time, changed <-chan struct{}, c *openCase, w *want) error {
+	var due <-chan time.Time
+	if !until.IsZero() {
+		timer := time.NewTimer(time.Until(until))
+		defer timer.Stop()
+		due = timer.C
+	}
+	var silence <-chan struct{}
+	if waiting := c.waitsFor(); w.hurry != nil && len(waiting) > 0 {
+		about := waiting[len(waiting)-1].source()
+		if !w.waits && !cs.flights.mayWait(about) {
+			return w.hurry
+		}
+		w.waits = true
+		silence = cs.flights.silence(about)
+	}
+	select {
+	case <-changed:
+	case <-due:
+	case <-silence:
+		return w.hurry
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-cs.root.Done():
+		return ErrClosed
+	}
+	return nil
+}
+
+// ask sends the request of a contender, or joins the one that is on its way.
+func (cs *cases) ask(c *openCase, w *want, who *contender) {
+	err := cs.flights.begin(question{
+		entry: who.entry, key: who.key, source: who.source(), lane: w.lane, byBot: who.isNamed(),
+		ended: func(r reading) {
+			if who.paid && (wasNotSent(r.err) || isOutage(r.err)) {
+				cs.spend(c.key, -1, time.Now())
+			}
+			c.change(func(m *fileCase) { m.lands(who, r) })
+		},
+		quiet: func() { c.change(func(m *fileCase) { m.hushes(who) }) },
+	})
+	if err != nil {
+		c.change(func(m *fileCase) { m.lands(who, reading{err: err}) })
+	}
+}
+
+func (cs *cases) lookUp(ctx context.Context, c *openCase, file download) {
+	found, err := cs.catalog.lookUp(ctx, file.fileEncSHA256())
+	c.change(func(m *fileCase) { m.lookedUp(found, err) })
+}
+
+// download downloads the file from a path for one caller, and reports whether that has gone well.
+func (cs *cases) download(ctx context.Context, c *openCase, w *want, next step) (*http.Response, bool) {
+	release := func() {}
+	c.mu.Lock()
+	l := lead{next.try.path, next.try.vouched, next.what == toFetch && !next.try.likely}
+	isFresh := next.try.fresh
+	c.mu.Unlock()
+	if next.what == toFetch && !(w.pathOnly && l.proven) {
+		select {
+		case c.slots <- struct{}{}:
+			release = sync.OnceFunc(func() { <-c.slots })
+		case <-ctx.Done():
+			return nil, false
+		}
+	}
+	if isFresh {
+		cs.paths.named(w.file.at(l.path))
+	}
+	resp, v, cause := w.get(ctx, l, release)
+	if v != pathGood && v != pathLikely && ctx.Err() != nil {
+		v = pathUnseen
+	}
+	var isBad bool
+	var from *contender
+	c.change(func(m *fileCase) {
+		isBad = m.tried(next.try, v, cause, time.Now())
+		from = next.try.from
+	})
+	if v == pathGood || v == pathLikely {
+		if v == pathGood { // otherwise it is noted at the end of the file
+			cs.paths.move(w.file.location(), l.path)
+		}
+		if next.try.fresh {
+			cs.heals(c.key)
+		}
+		return resp, true
+	}
+	release()
+	if isBad {
+		cs.paths.spoil(w.file.at(l.path))
+		if from != nil {
+			cs.flights.useless(from.entry, from.key, cause) // or each download would ask again
+		}
+		if v == pathWrong && from != nil {
+			cs.report.wrongFile()
+		}
+	}
+	return nil, false
+}

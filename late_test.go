@@ -1,0 +1,146 @@
+package reupload_test
+
+import (
+	"errors"
+	"testing"
+
+	"go.mau.fi/whatsmeow"
+	waBinary "go.mau.fi/whatsmeow/binary"
+	"go.mau.fi/whatsmeow/types/events"
+
+	"github.com/whatsmeow-plugins/reupload"
+	"github.com/whatsmeow-plugins/reupload/wabox"
+)
+
+func TestLateAnswer(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		away   bool // the client is, and the server holds the answer
+		answer wabox.Answer
+	}{
+		{"after the time-out", false, wabox.Answer{Result: wabox.Success}},
+		{"several times", false, wabox.Answer{Result: wabox.Success, Repeat: 3}},
+		{"without rmr", false, wabox.Answer{Result: wabox.Success, NoRMR: true}},
+		{"a refusal with a path", false, wabox.Answer{Result: wabox.NotFound, WithPath: true}},
+		{"held while the client was away", true, wabox.Answer{Result: wabox.Success}},
+	}
+	for _, test := range tests {
+		runInBubble(t, test.name, func(t *testing.T) {
+			heard := make(told, 10)
+			r := newRig(t, heard.options(reupload.Options{}))
+			p := r.receivePicture()
+			r.phone.Script(p.id(), wabox.Answer{None: true})
+			c := r.begin(p.request())
+			request := r.asks(1)[0]
+			c.fails(t, reupload.ErrTimeout)
+			if test.away {
+				r.goesOffline()
+			}
+			if s := r.plugin.Stats(); s.Waiting != 0 || s.Late != 0 {
+				t.Errorf("before the answer, stats are %+v", s)
+			}
+			r.answer(request, test.answer)
+			r.phone.Offline(false)
+			u := heard.next(t)
+			if !u.Late || u.Request.MessageID != p.id() || u.Result.DirectPath == "" || string(u.FileEncSHA256) != string(p.FileEncSHA256) {
+				t.Errorf("Options.OnReupload was told %+v", u)
+			}
+			if data, err := r.client.Download(r.ctx(), p.image); err != nil || string(data) != string(p.Plaintext) {
+				t.Errorf("the download: %v (cause: %v)", err, reupload.Cause(err))
+			}
+			r.asked(2) // under either name of the account
+			r.marker()
+			r.plugin.Close()
+			if n := r.plugin.Stats().Late; n != 1 || len(heard) > 0 {
+				t.Errorf("%d late answers, told of %d more", n, len(heard))
+			}
+		})
+	}
+}
+
+// The answer to a request of a process that has ended finds its message all the same, if the index
+// has been kept.
+func TestLateAnswerToAnEarlierPlugin(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		heard := make(told, 10)
+		index := reupload.NewMemoryIndex(100)
+		r := newRig(t, &reupload.Options{Index: index})
+		p := r.receivePicture()
+		r.phone.Script(p.id(), wabox.Answer{None: true})
+		c := r.begin(p.request())
+		request := r.asks(1)[0]
+		r.plugin.Close()
+		c.fails(t, reupload.ErrClosed)
+		r.answer(request, wabox.Answer{Result: wabox.Success})
+		next[*events.MediaRetry](r) // no plugin is registered
+
+		r.register(heard.options(reupload.Options{Index: index}))
+		r.answer(request, wabox.Answer{Result: wabox.Success})
+		if u := heard.next(t); !u.Late {
+			t.Errorf("Options.OnReupload was told %+v", u)
+		}
+		r.heals(p)
+		r.asked(1)
+	})
+}
+
+func TestLateRefusal(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		heard := make(told, 10)
+		r := newRig(t, heard.options(reupload.Options{}))
+		p := r.receivePicture()
+		r.phone.Script(p.id(), wabox.Answer{None: true})
+		c := r.requests(p.request())
+		c.fails(t, reupload.ErrTimeout)
+		r.answer(r.asks(1)[0], wabox.Answer{Result: wabox.NotFound})
+		until(t, "a download is refused for what the phone has said", func() bool {
+			_, err := r.client.Download(r.ctx(), p.image)
+			return errors.Is(reupload.Cause(err), reupload.ErrNotFound)
+		})
+		r.plugin.Close()
+		if n := r.plugin.Stats().Late; n != 0 || len(heard) > 0 {
+			t.Errorf("%d new paths, told of %d", n, len(heard))
+		}
+	})
+}
+
+func TestAnswerThatNobodyAskedFor(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		heard := make(told, 10)
+		r := newRig(t, heard.options(reupload.Options{}))
+		known := r.receivePicture()
+		stranger := r.box.Upload(content(), whatsmeow.MediaImage)
+		r.phone.Knows("STRANGER", stranger)
+		// Another device of the account has asked; or somebody plays with us.
+		request := wabox.Request{ID: "STRANGER", To: r.phone.PN, Node: &waBinary.Node{
+			Tag:     "receipt",
+			Content: []waBinary.Node{{Tag: "rmr", Attrs: waBinary.Attrs{"jid": carol, "from_me": "false"}}},
+		}}
+		code := "2"
+		answers := []wabox.Answer{
+			{Result: wabox.Success, DirectPath: "/v/t62?oh=01&oe=7FFFFFFF"}, {Garbage: true}, {Result: wabox.Success, IV: []byte{}}, {ErrorCode: &code},
+		}
+		for _, answer := range answers {
+			r.answer(request, answer)
+			next[*events.MediaRetry](r)
+		}
+		request.ID = known.id() // known to the index, but the answer is under another key
+		for _, answer := range answers[:3] {
+			r.answer(request, answer)
+			next[*events.MediaRetry](r)
+		}
+		r.heals(known)
+		r.asked(1)
+		if u := heard.next(t); u.Late || u.Request.MessageID != known.id() {
+			t.Errorf("Options.OnReupload was told %+v", u)
+		}
+		r.plugin.Close()
+		if n := r.plugin.Stats().Late; n != 0 || len(heard) > 0 {
+			t.Errorf("%d late answers, told of %d more", n, len(heard))
+		}
+		if r.log.count("WARN Reupload", "")+r.log.count("ERROR", "") > 0 { // whatsmeow warns of contacts without a LID
+			t.Errorf("the log is not quiet:\n%s", r.log.all())
+		}
+	})
+}

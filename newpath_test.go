@@ -1,0 +1,310 @@
+package reupload_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.mau.fi/whatsmeow"
+	"go.mau.fi/whatsmeow/proto/waE2E"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/whatsmeow-plugins/reupload"
+	"github.com/whatsmeow-plugins/reupload/wabox"
+)
+
+// Tests of what comes of an answer, and of paths that are known without one.
+
+// A lateCDN gives nothing good out under a path at first.
+type lateCDN struct {
+	base  *http.Transport
+	path  string
+	spoil func(resp *http.Response)
+	lasts time.Duration
+
+	mu    sync.Mutex
+	since time.Time
+}
+
+func (c *lateCDN) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := c.base.RoundTrip(req)
+	if err != nil || req.URL.Path != c.path {
+		return resp, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.since.IsZero() {
+		c.since = time.Now()
+	}
+	if time.Since(c.since) < c.lasts {
+		c.spoil(resp)
+	}
+	return resp, nil
+}
+
+// instead gives a response another body.
+func instead(resp *http.Response, body []byte, end error) {
+	resp.Body.Close()
+	resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), failingBody{end}))
+	resp.ContentLength = -1
+	resp.Header.Del("Content-Length")
+}
+
+type failingBody struct{ err error }
+
+func (b failingBody) Read([]byte) (int, error) { return 0, b.err }
+
+// A new path that gives nothing good for an instant heals the download all the same, with one
+// request and no pause, whatever the size of the file.
+func TestNewPathIsNotGoodAtOnce(t *testing.T) {
+	t.Parallel()
+	const large = 9 << 20
+	for name, spoil := range map[string]func(size int) func(*http.Response){
+		"404": func(int) func(*http.Response) {
+			return func(resp *http.Response) {
+				instead(resp, nil, io.EOF)
+				resp.StatusCode, resp.Status = http.StatusNotFound, "404 Not Found"
+			}
+		},
+		"nothing": func(int) func(*http.Response) {
+			return func(resp *http.Response) { instead(resp, nil, io.EOF) }
+		},
+		"other bytes": func(size int) func(*http.Response) {
+			return func(resp *http.Response) { instead(resp, make([]byte, size), io.EOF) }
+		},
+		"broken off": func(size int) func(*http.Response) {
+			return func(resp *http.Response) {
+				half := make([]byte, size-1000)
+				_, _ = io.ReadFull(resp.Body, half)
+				instead(resp, half, io.ErrUnexpectedEOF)
+			}
+		},
+	} {
+		for kind, size := range map[string]int{"small": 0, "large": large} {
+			runInBubble(t, name+", "+kind, func(t *testing.T) {
+				data := content()
+				if size > 0 {
+					data = append(data, make([]byte, size)...)
+				}
+				r := newUnregisteredRig(t)
+				media := r.box.Upload(data, whatsmeow.MediaImage)
+				path := r.box.Reupload(media)
+				cdn := &lateCDN{base: r.box.Transport(), spoil: spoil(len(data)), lasts: 300 * time.Millisecond}
+				cdn.path, _, _ = strings.Cut(path, "?")
+				t.Cleanup(cdn.base.CloseIdleConnections)
+				r.register(&reupload.Options{HTTPClient: &http.Client{Transport: cdn}})
+				r.connect()
+				evt := r.receive(wabox.Incoming{}, &waE2E.Message{ImageMessage: media.Image()})
+				r.box.SetStatus(media.DirectPath, http.StatusGone, "")
+				p := picture{media, evt, evt.Message.GetImageMessage()}
+				r.phone.Script(p.id(), wabox.Answer{Result: wabox.Success, DirectPath: path})
+				start := time.Now()
+				r.heals(p)
+				if took := time.Since(start); took > 5*time.Second {
+					t.Errorf("it took %s", took)
+				}
+				r.heals(p)
+				r.asked(1)
+			})
+		}
+	}
+}
+
+// A new upload that is broken costs no pause: the next download asks for another one when that can
+// help, and heals.
+func TestBrokenUploadIsReplaced(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		p := r.receivePicture()
+		broken := r.box.Reupload(p.Media)
+		r.box.Corrupt(broken)
+		r.phone.Script(p.id(), wabox.Answer{Result: wabox.Success, DirectPath: broken}, wabox.Answer{Result: wabox.Success})
+		r.fails(p, reupload.ErrInvalidAnswer)
+		time.Sleep(defaultSilencePause)
+		r.heals(p)
+		r.asked(2)
+	})
+}
+
+// A file that the CDN forbids for another reason than its age is taken from a path that is known.
+// The phone is not asked.
+func TestForbiddenFileFromAKnownPath(t *testing.T) {
+	t.Parallel()
+	runInBubble(t, "of another message", func(t *testing.T) {
+		r := newRig(t, nil)
+		p := r.receivePicture()
+		again := p.Media.Image()
+		again.DirectPath = proto.String(r.box.Reupload(p.Media))
+		r.receive(wabox.Incoming{From: alice}, &waE2E.Message{ImageMessage: again})
+		r.box.SetStatus(p.DirectPath, http.StatusForbidden, "bad signature")
+		r.heals(p)
+		r.asked(0)
+	})
+	runInBubble(t, "of none", func(t *testing.T) {
+		r := newRig(t, nil)
+		p := r.receivePicture()
+		r.box.SetStatus(p.DirectPath, http.StatusForbidden, "bad signature")
+		r.fails(p, reupload.ErrForbidden)
+		r.asked(0)
+	})
+	runInBubble(t, "of the phone's, after a restart", func(t *testing.T) {
+		index := reupload.NewMemoryIndex(0)
+		r := newRig(t, &reupload.Options{Index: index})
+		p := r.receivePicture()
+		r.heals(p)
+		r.plugin.Close()
+		r.register(&reupload.Options{Index: index})
+		r.box.SetStatus(p.DirectPath, http.StatusForbidden, "bad signature")
+		r.heals(p)
+		r.asked(1)
+	})
+}
+
+// The ack of a second form that comes after its request has ended is not taken for the bot's own
+// request: RequestReupload sends at once.
+func TestLateAckOfTheSecondForm(t *testing.T) {
+	t.Parallel()
+	for name, first := range map[string]wabox.Answer{
+		"after an answer to the first": {Result: wabox.Success, Delay: 9 * time.Second},
+		"after the time-out":           {None: true},
+	} {
+		runInBubble(t, name, func(t *testing.T) {
+			r := newRig(t, nil)
+			p := r.receivePicture()
+			r.phone.Phone(func(wabox.Request) []wabox.Answer {
+				switch r.phone.RequestCount() {
+				case 1:
+					return []wabox.Answer{first}
+				case 2:
+					late := 2 * time.Second
+					if first.None {
+						late = defaultTimeout
+					}
+					return []wabox.Answer{{None: true, AckDelay: late}}
+				}
+				return []wabox.Answer{{Result: wabox.Success}}
+			})
+			_, _ = r.requests(p.request()).end()
+			r.asked(2)                   // under both names of the account
+			time.Sleep(10 * time.Second) // the ack has come by now
+			c := r.requests(p.request())
+			c.succeeds(t)
+			if c.took > time.Second {
+				t.Errorf("it took %s", c.took)
+			}
+			r.asked(3)
+			r.heals(r.receivePicture()) // the plugin has not learned that the bot asks by itself
+		})
+	}
+}
+
+// RequestAll and downloads know of each other's answers, though a request does not tell the file,
+// and though the index has never seen the message.
+func TestRequestAllAndDownloadsShareAnswers(t *testing.T) {
+	t.Parallel()
+	for name, isSeen := range map[string]bool{"seen": true, "unseen": false} {
+		runInBubble(t, name, func(t *testing.T) {
+			opts := &reupload.Options{Index: reupload.NewMemoryIndex(0)}
+			r := newUnregisteredRig(t)
+			if isSeen {
+				r.register(opts)
+			}
+			r.connect()
+			healed, lost := r.receivePicture(), r.receivePicture()
+			r.phone.Forget(lost.id())
+			if !isSeen {
+				r.register(opts)
+			}
+			download := func(p picture) error {
+				_, err := r.client.Download(reupload.WithRequest(r.ctx(), p.request(), p.FileEncSHA256), p.image)
+				return reupload.Cause(err)
+			}
+			askFor := func(p picture) (got reupload.Answer) {
+				for got = range r.plugin.RequestAll(r.ctx(), slices.Values([]reupload.Request{p.request()})) {
+				}
+				return got
+			}
+			if cause := download(healed); cause != nil {
+				t.Errorf("not healed: %v", cause)
+			}
+			r.asked(1)
+			if a := askFor(healed); a.Err != nil || a.Result.DirectPath == "" {
+				t.Errorf("after a download that healed: %v, %v", a.Result, a.Err)
+			}
+			r.asked(1)
+			if a := askFor(lost); a.Err != nil || !errors.Is(a.Result.Err(), reupload.ErrNotFound) {
+				t.Errorf("of a lost file: %v, %v", a.Result, a.Err)
+			}
+			r.asked(2)
+			if cause := download(lost); !errors.Is(cause, reupload.ErrNotFound) {
+				t.Errorf("the cause is %v", cause)
+			}
+			r.asked(2)
+		})
+	}
+}
+
+// A redirectingCDN sends downloads from one path to another host, which has nothing.
+type redirectingCDN struct {
+	base *http.Transport
+	path string
+
+	mu    sync.Mutex
+	hosts map[string][]string // by path
+}
+
+const elsewhere = "media.elsewhere.example"
+
+func (c *redirectingCDN) RoundTrip(req *http.Request) (*http.Response, error) {
+	c.mu.Lock()
+	c.hosts[req.URL.Path] = append(c.hosts[req.URL.Path], req.URL.Host)
+	c.mu.Unlock()
+	resp := &http.Response{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Body: http.NoBody, Request: req}
+	switch {
+	case req.URL.Host == elsewhere:
+		resp.StatusCode = http.StatusGone
+	case req.URL.Path == c.path:
+		to := *req.URL
+		to.Host = elsewhere
+		resp.StatusCode = http.StatusFound
+		resp.Header.Set("Location", to.String())
+	default:
+		return c.base.RoundTrip(req)
+	}
+	return resp, nil
+}
+
+// The new path goes to the host that whatsmeow has chosen, and never to the one that a redirect
+// names: it is worth the file.
+func TestNewPathStaysWithItsHost(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newUnregisteredRig(t)
+		cdn := &redirectingCDN{base: r.box.Transport(), hosts: make(map[string][]string)}
+		t.Cleanup(cdn.base.CloseIdleConnections)
+		r.register(&reupload.Options{HTTPClient: &http.Client{Transport: cdn}})
+		r.connect()
+		p := r.receivePicture()
+		cdn.path = p.Path()
+		path := r.box.Reupload(p.Media)
+		r.phone.Script(p.id(), wabox.Answer{Result: wabox.Success, DirectPath: path})
+		for range 2 {
+			r.heals(p)
+		}
+		r.asked(1)
+		path, _, _ = strings.Cut(path, "?")
+		cdn.mu.Lock()
+		defer cdn.mu.Unlock()
+		if len(cdn.hosts[path]) != 2 || slices.Contains(cdn.hosts[path], elsewhere) {
+			t.Errorf("the new path went to %v", cdn.hosts[path])
+		}
+		if !slices.Contains(cdn.hosts[cdn.path], elsewhere) {
+			t.Error("nothing was redirected")
+		}
+	})
+}

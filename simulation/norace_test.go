@@ -1,0 +1,8 @@
+//go:build !race
+
+package simulation
+
+const (
+	testSteps   = 150
+	testWithout = ""
+)
