@@ -77,9 +77,8 @@ func run(ctx context.Context, cfg config) error {
 	if err != nil {
 		return err
 	}
-	s := startServer(ctx, &cfg, listener)
+	s := startServer(ctx, &cfg, listener, g.handler())
 	defer s.cancel()
-	s.show(g.handler())
 	cfg.log.Info("Listening", "url", "http://"+listener.Addr().String())
 	for {
 		err = s.serve(ctx, g)
@@ -127,11 +126,12 @@ type server struct {
 	ended   chan error
 }
 
-// startServer begins to accept requests. It closes the listener in the end.
-func startServer(ctx context.Context, cfg *config, listener net.Listener) *server {
+// startServer begins to accept requests. The handler gets the first one too. It closes the listener
+// in the end.
+func startServer(ctx context.Context, cfg *config, listener net.Listener, handler http.Handler) *server {
 	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &server{cancel: cancel, ended: make(chan error, 1)}
-	s.show(http.HandlerFunc(standIn))
+	s.show(handler)
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.current.Load()).ServeHTTP(w, r) }),
 		BaseContext:       func(net.Listener) context.Context { return requests },
@@ -203,7 +203,7 @@ func (s *server) shutdown(ctx context.Context) error {
 
 // serve serves requests until the context ends. It closes the listener.
 func (g *gateway) serve(ctx context.Context, listener net.Listener) error {
-	s := startServer(ctx, &g.cfg, listener)
+	s := startServer(ctx, &g.cfg, listener, g.handler())
 	defer s.cancel()
 	return s.serve(ctx, g)
 }
