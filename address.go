@@ -123,11 +123,15 @@ func (s *sender) namesInGroup(ctx context.Context, chat, from types.JID, form, s
 	p, err := s.person(ctx, from)
 	before, _ := s.groups.recall(chat)
 	mode := before.mode
+	life := modeLife
+	if !p.isWhole() { // there is no spare name for a group that has gone over meanwhile
+		life = wordLife
+	}
 	certain := mode == types.AddressingModeLID && p.isIn(types.HiddenUserServer) ||
-		mode == types.AddressingModePN && form == types.DefaultUserServer && time.Since(before.said) < modeLife
+		mode == types.AddressingModePN && form == types.DefaultUserServer && time.Since(before.said) < life
 	contradicts := mode == types.AddressingModePN && form == types.HiddenUserServer
 	if !certain && !(contradicts && time.Since(before.contradicted) < contradictionPause) {
-		isFresh := func(g group) bool { return mode == "" || time.Since(g.said) < groupPause }
+		isFresh := func(g group) bool { return mode == "" || time.Since(g.said) < min(life, groupPause) }
 		if contradicts {
 			isFresh = func(g group) bool { return g.answers > before.answers }
 		}

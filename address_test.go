@@ -311,6 +311,28 @@ func TestSecondFormAfterSilence(t *testing.T) {
 	})
 }
 
+// A name that was not tried, because the phone may have been off, is tried soon after it was heard.
+func TestNameThatWasHeldBack(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r, p := addressed(t, nil, wabox.Incoming{From: carol}, false)
+		r.phone.Phone(func(req wabox.Request) []wabox.Answer {
+			if req.Chat == carolLID || req.Participant == bob {
+				return []wabox.Answer{{Result: wabox.Success}}
+			}
+			return []wabox.Answer{{None: true}}
+		})
+		r.fails(r.receivePictureIn(wabox.Incoming{Chat: aGroup, From: alice}), reupload.ErrTimeout)
+		before := r.phone.RequestCount()
+		r.fails(p, reupload.ErrTimeout)
+		time.Sleep(2 * time.Minute)
+		r.fails(p, reupload.ErrPhoneSilent) // the server has the request for it
+		r.asked(before + 1)
+		r.heals(r.receivePictureIn(wabox.Incoming{Chat: aGroup, From: bob}))
+		r.heals(p)
+		r.asked(before + 4)
+	})
+}
+
 // Where the message has one name, the account itself can have two.
 func TestSecondNameOfTheAccountAfterSilence(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

@@ -42,7 +42,7 @@ const (
 var errLookupBusy = errors.New("it was busy with other downloads all the time")
 
 // named returns the message that a caller names, or the one that is meant by it: see among. Where
-// that is known from a quote or an edit alone, it comes before the one that the caller names. A
+// that is doubtful, it comes before the one that the caller names. A
 // request without a file is one message, and is remembered, so that a late answer can be opened.
 func (c *catalog) named(ctx context.Context, e Entry) ([]candidate, error) {
 	req, err := e.normalize()
@@ -67,7 +67,7 @@ func (c *catalog) named(ctx context.Context, e Entry) ([]candidate, error) {
 	}
 	if hasFile(&e) && !slices.ContainsFunc(known, wasSeen) {
 		switch meant, ok := found.among(c.seenOfFile(ctx, e.FileEncSHA256, byCaller)); {
-		case ok && meant.quoted:
+		case ok && meant.isDoubtful():
 			return []candidate{meant, found}, nil
 		case ok:
 			return []candidate{meant}, nil
@@ -95,8 +95,7 @@ func (c *catalog) seenOfFile(ctx context.Context, fileEncSHA256 []byte, r rank) 
 
 // among returns the one of some messages that a bot means by one that was never seen: it has the
 // same file, in the same chat, from the same sender. Bots name an edit by the edit's own id, or
-// have ids that are wrong. But if it is known from a quote or an edit alone, it may be an
-// invention, and the bot be right.
+// have ids that are wrong. But if that one is doubtful, the bot may be right.
 func (c *candidate) among(seen []candidate) (meant candidate, ok bool) {
 	for _, other := range seen {
 		a, b := other.key, c.key
@@ -107,6 +106,10 @@ func (c *candidate) among(seen []candidate) (meant candidate, ok bool) {
 	}
 	return meant, ok
 }
+
+// isDoubtful reports whether a message that was seen may be an invention, or not one that the phone
+// knows: it is known from a quote or an edit alone, or the phone was asked for it and stayed silent.
+func (c *candidate) isDoubtful() bool { return c.quoted || c.entry.Asked.Outcome.isSilence() }
 
 // wasSeen reports whether a message was seen, itself or in a quote or an edit, and not only named
 // by the bot.
@@ -195,7 +198,7 @@ func (c *catalog) lookUp(ctx context.Context, fileEncSHA256 []byte) ([]candidate
 			}
 		}
 		if !slices.ContainsFunc(known, wasSeen) {
-			if meant, ok := next.among(seen); ok && !meant.quoted {
+			if meant, ok := next.among(seen); ok && !meant.isDoubtful() {
 				next = meant
 			}
 		}

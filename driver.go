@@ -130,8 +130,8 @@ func (d *driver) step(e event) bool {
 	}
 	d.mu.Unlock()
 
-	if before == queued && after == acked { // another's request waits for the phone, and ours needs no place
-		d.flights.queue.leave(d.ticket)
+	if before == queued && after == acked {
+		d.flights.queue.sentElsewhere(d.ticket)
 	}
 	if a.send {
 		go d.send(form)
@@ -350,10 +350,11 @@ func (d *driver) nameForms() naming {
 func (d *driver) land(r reading) {
 	d.cancel()
 	f := d.flights
+	r.partial = d.flight.form+1 < d.flight.forms && !d.named().spare                   // it has ended, and does not change any more
 	if r.err == ErrTimeout && d.named().err == nil && !d.awaits && !d.entry.isPart() { // the phone's silence, about a message that was named rightly
 		f.queue.timedOut(d.ticket)
 	}
-	if r.bringsPath() && d.flight.form == 0 && !d.awaits { // it has ended, and does not change any more
+	if r.bringsPath() && d.flight.form == 0 && !d.awaits {
 		f.answersTo(d.key.account)
 	}
 	f.land(d, r)

@@ -283,6 +283,9 @@ type reading struct {
 	err    error
 	stamp  string // tells one answer about a message from another
 	sealed bool   // the phone has sealed it with the message's key, and so knows the message
+	// partial means that the phone was silent about some names of the message, and others were not
+	// tried.
+	partial bool
 }
 
 func (r reading) bringsPath() bool { return r.err == nil && r.result.DirectPath != "" }

@@ -114,6 +114,9 @@ func (f *flights) begin(q question) error {
 	if err != nil {
 		return err
 	}
+	if q.insists {
+		f.queue.insist(d.ticket)
+	}
 	if q.lane == live {
 		d.hurry()
 	}
@@ -171,9 +174,6 @@ func (f *flights) join(q question) (*driver, error) {
 		if d.key == q.key {
 			d.callers++
 			d.listeners = append(d.listeners, q)
-			if q.insists {
-				f.queue.insist(d.ticket)
-			}
 			return d, nil
 		}
 	}
@@ -433,7 +433,7 @@ func (f *flights) settle(key identity, before Entry, what reading, late, uncerta
 		known = last.result.DirectPath
 	}
 	f.endings.set(key, ending{what, asked, time.Now()})
-	if kind != outcomeSilence {
+	if !kind.isSilence() {
 		f.close(key)
 	}
 	return asked, true, what.bringsPath() && what.result.DirectPath != known

@@ -44,7 +44,7 @@ type Asked struct {
 	Failures int
 }
 
-// An Outcome is how a request ended. An index stores it as a number, from 0 to 9 today and with
+// An Outcome is how a request ended. An index stores it as a number, from 0 to 11 today and with
 // room for more, and need not know what it means.
 type Outcome int
 
@@ -58,8 +58,9 @@ const (
 	outcomeSilence    Outcome = 6  // no answer in time
 	outcomeRejected   Outcome = 7  // the server refused the receipt
 	outcomeInvalid    Outcome = 8  // an answer that makes no sense, or leads nowhere
-	outcomeUnacked    Outcome = 10 // the server has not acknowledged the request
 	outcomeOutage     Outcome = 9  // the bot's own connection went before the server had the request
+	outcomeUnacked    Outcome = 10 // the server has not acknowledged the request
+	outcomePartial    Outcome = 11 // no answer in time about one name of the message, and another was not tried
 )
 
 // An Index remembers which message a file belongs to, for many accounts.

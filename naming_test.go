@@ -28,6 +28,8 @@ var (
 	carlLID = types.NewJID("99990003", types.HiddenUserServer)
 	dora    = types.NewJID("15550004", types.DefaultUserServer)
 	doraLID = types.NewJID("99990004", types.HiddenUserServer)
+	erin    = types.NewJID("15550005", types.DefaultUserServer)
+	erinLID = types.NewJID("99990005", types.HiddenUserServer)
 )
 
 // withRig runs a test with a bot in a bubble, which knows bob by both names.
@@ -271,6 +273,27 @@ func TestDoubtsAreNotAskedAboutEachTime(t *testing.T) {
 		time.Sleep(time.Minute)
 		r.receive(wabox.Incoming{Chat: group, From: carlLID}, &waE2E.Message{Conversation: proto.String("hello")})
 		r.asks(wabox.Incoming{Chat: group, From: bobLID}, bob).heals(r, "after a minute", bobLID)
+		r.queried(1)
+	})
+}
+
+// A member of whom only the phone number is known has no spare name, so that the server's word that
+// the group goes by phone numbers holds for a minute and no longer.
+func TestNumberWithoutALIDIsSoonUncertain(t *testing.T) {
+	withRig(t, nil, func(r *namingRig) {
+		group := r.phone.NewGroup(types.AddressingModePN, erin)
+		in := wabox.Incoming{Chat: group, From: erin}
+		r.asks(in, erin).heals(r, "before", erin)
+		r.asks(in, erin).heals(r, "before, again", erin)
+		r.queried(1)
+		time.Sleep(time.Minute)
+		r.asks(in, erin).heals(r, "a minute later", erin)
+		r.asks(in, erin).heals(r, "a minute later, again", erin)
+		r.queried(1)
+		r.box.Link(erin, erinLID)
+		r.phone.Group(group, types.AddressingModeLID, r.phone.LID, erinLID)
+		time.Sleep(time.Minute)
+		r.asks(wabox.Incoming{Chat: group, From: erinLID}, erin).heals(r, "after", erinLID)
 		r.queried(1)
 	})
 }

@@ -32,8 +32,11 @@ var errSourceSilent = fmt.Errorf("reupload: the phone has not answered the last 
 //
 // A source is silent when three requests about it in a row have timed out. Then one a minute
 // tries, and its other live requests fail at once. The phone is silent when requests of three
-// different sources in a row have timed out and nothing came from it in between; messages that the
-// bot has named count as one source. Then one request a minute is the probe, whatever its source.
+// different sources have timed out and nothing has come from it since they were sent; messages that
+// the bot has named count as one source. Then one request a minute is the probe, whatever its
+// source.
+//
+// A phone that was heard while it had a request is on: it has no answer to that one.
 //
 // A phone that is off is no fault of a source. A time-out while the phone is silent does not count
 // against its source. If the phone has sent nothing between a source's time-outs, the source has
@@ -47,8 +50,8 @@ var errSourceSilent = fmt.Errorf("reupload: the phone has not answered the last 
 type phone struct {
 	heard     time.Time                  // when it has sent anything last; zero if it has not, to this process
 	hearings  int                        // how often it has sent anything
-	missed    bool                       // a request has timed out since
-	witnesses []voice                    // whose requests have timed out since, each once
+	missed    bool                       // a request that was sent since has timed out
+	witnesses []voice                    // those of whose requests this is true, each once
 	since     time.Time                  // when it became silent; zero if it is not
 	probeDue  time.Time                  // when the next probe may go
 	greedy    bool                       // the last one went to backfill, or to a source that asks all the time
@@ -154,7 +157,8 @@ func (p *phone) asks(t *ticket, now time.Time) {
 // timedOut notes a request without an answer, and reports whether the phone and the source have
 // become silent.
 func (p *phone) timedOut(t *ticket, now time.Time) (phoneFell, sourceFell bool) {
-	p.missed = true
+	wasHeard := p.hearings > t.hearings
+	p.missed = p.missed || !wasHeard
 	if p.isSilent() {
 		return false, false
 	}
@@ -170,7 +174,7 @@ func (p *phone) timedOut(t *ticket, now time.Time) (phoneFell, sourceFell bool) 
 			p.tell(t.source)
 		}
 	}
-	if w := t.witness(); !slices.Contains(p.witnesses, w) {
+	if w := t.witness(); !wasHeard && !slices.Contains(p.witnesses, w) {
 		p.witnesses = append(p.witnesses, w)
 	}
 	if len(p.witnesses) < silentAfter {

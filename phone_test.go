@@ -18,6 +18,9 @@ func TestPhoneIsSilentAfterTimeOutsOfThreeSources(t *testing.T) {
 		d.enter("Le1")
 		d.calls("Le1")
 		d.timesOut("Lb0")
+		d.enter("Lg1") // Lc1 does not count: the phone was on while it had that request
+		d.calls("Lg1")
+		d.timesOut("Lc0")
 		d.enter("Le2", "Lf1")
 		d.calls("!Le2", "!Lf1")
 		d.queue.answered(sourceNamed("q"))
@@ -27,7 +30,7 @@ func TestPhoneIsSilentAfterTimeOutsOfThreeSources(t *testing.T) {
 		d.timesOut("Le0")
 		d.enter("Le4")
 		d.calls("!Le4")
-		d.leave("Lc1", "Le1", "Le3")
+		d.leave("Lc1", "Le1", "Lg1", "Le3")
 		d.isEmpty()
 	})
 }
@@ -221,6 +224,26 @@ func TestTicketThatInsists(t *testing.T) {
 	})
 }
 
+// A ticket that comes to insist keeps its turn, takes the places that are left to others, and goes
+// though the phone is silent.
+func TestInsistingLater(t *testing.T) {
+	atDesk(t, 4, 0, func(d *desk) {
+		d.enter("La1", "La2", "La3", "La4", "La5")
+		d.calls("La1", "La2", "La3") // and the fourth place is left to others
+		d.queue.insist(d.tickets["La4"])
+		d.calls("La4")
+		d.queue.insist(d.tickets["La5"])
+		d.queue.insist(d.tickets["La1"]) // which has its place
+		d.enter("La6")
+		silencePhone(d.queue)
+		d.calls("!La6")
+		d.leave("La1")
+		d.calls("La5")
+		d.leave("La2", "La3", "La4", "La5")
+		d.isEmpty()
+	})
+}
+
 func TestWhenThePhoneWasHeard(t *testing.T) {
 	atDesk(t, 1, 0, func(d *desk) {
 		if !d.queue.lastHeard().IsZero() || d.queue.mayBeOff(0) {
@@ -236,7 +259,9 @@ func TestWhenThePhoneWasHeard(t *testing.T) {
 		if !d.queue.mayBeOff(0) {
 			d.Error("it may be off")
 		}
+		d.enter("Lb0")
 		d.queue.answered(sourceNamed("b"))
+		d.timesOut("Lb0") // it was on while it had that one
 		if !d.queue.lastHeard().Equal(time.Now()) || d.queue.mayBeOff(0) {
 			d.Error("it has not answered")
 		}

@@ -20,8 +20,10 @@ import (
 //	sealed: lost; an answer that does not open | refusalPause
 //	silence, and since then the phone has      | heldLife: the server still holds the request
 //	answered nothing to anybody                |
-//	silence, an unsealed answer, a general     | silencePause, twice that after the next one
-//	error, a refused receipt, nonsense         | in a row, and so on, up to refusalPause
+//	silence about one name of the message, and | shortPause, twice that after the next one in
+//	another was not tried; no ack              | a row, and so on, up to refusalPause
+//	silence, an unsealed answer, a general     | silencePause, and so on likewise
+//	error, a refused receipt, nonsense         |
 type policy struct {
 	refusalPause, silencePause time.Duration // 0 for none
 }
@@ -66,6 +68,10 @@ func (p policy) refusal(e *Entry, now, heard time.Time) error {
 	return &PausedError{Until: e.Asked.At.Add(pause), cause: e.Asked.Outcome.cause()}
 }
 
+// shortPause is the first pause where it is likely that the phone did not see the request, or did
+// not recognise it.
+const shortPause = time.Minute
+
 // longestPause is practically for ever, and keeps sums of times from overflowing.
 const longestPause = 100 * 365 * 24 * time.Hour
 
@@ -85,6 +91,9 @@ func (p policy) pause(asked Asked) time.Duration {
 		longest = longestSilence
 	}
 	pause := min(p.silencePause, longest)
+	if asked.Outcome == outcomePartial || asked.Outcome == outcomeUnacked {
+		pause = min(pause, shortPause)
+	}
 	for ; doublings > 0 && pause < longest; doublings-- {
 		pause += min(pause, longest-pause)
 	}
@@ -93,8 +102,11 @@ func (p policy) pause(asked Asked) time.Duration {
 
 // isOpen reports whether the last request may still be answered.
 func (a Asked) isOpen() bool {
-	return !a.At.IsZero() && (a.Outcome == outcomeSilence || a.Outcome == outcomeUnknown)
+	return !a.At.IsZero() && (a.Outcome.isSilence() || a.Outcome == outcomeUnknown)
 }
+
+// isSilence reports whether the phone has not answered a request that the server had.
+func (o Outcome) isSilence() bool { return o == outcomeSilence || o == outcomePartial }
 
 // isFinal reports whether a request has ended with something that the next one will
 // not change soon.
@@ -148,6 +160,8 @@ func outcomeOf(r reading) (o Outcome, tells bool) {
 		return 0, false
 	case errors.Is(r.err, ErrServerSilent): // which does not keep it for the phone
 		return outcomeUnacked, true
+	case errors.Is(r.err, ErrTimeout) && r.partial:
+		return outcomePartial, true
 	case errors.Is(r.err, ErrTimeout):
 		return outcomeSilence, true
 	case errors.Is(r.err, ErrRejected):

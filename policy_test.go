@@ -14,7 +14,7 @@ import (
 
 var allOutcomes = [...]Outcome{
 	outcomeUnknown, outcomeFound, outcomeNotFound, outcomeDecryption, outcomeUnreadable,
-	outcomeGeneral, outcomeSilence, outcomeRejected, outcomeInvalid, outcomeOutage,
+	outcomeGeneral, outcomeSilence, outcomeRejected, outcomeInvalid, outcomeOutage, outcomeUnacked, outcomePartial,
 }
 
 // TestPauses is the policy as a table: for how long a file is not asked for again, by how the last
@@ -30,29 +30,37 @@ func TestPauses(t *testing.T) {
 		}
 		return p
 	}
+	minutes := func(longest time.Duration) pauses {
+		const m = time.Minute
+		return pauses{m, m, 2 * m, 4 * m, 8 * m, 16 * m, 32 * m, min(64*m, longest), longest}
+	}
 	for _, test := range []struct {
 		name            string
 		policy          policy
 		final           time.Duration
 		unknown, others pauses
+		short           pauses
 	}{
 		{
 			"defaults", policy{24 * h, h}, 24 * h,
 			// One that has not ended counts as one more failure.
 			pauses{h, 2 * h, 4 * h, 8 * h, 16 * h, 24 * h, 24 * h, 24 * h, 24 * h},
 			pauses{h, h, 2 * h, 4 * h, 8 * h, 16 * h, 24 * h, 24 * h, 24 * h},
+			minutes(24 * h),
 		},
-		{"none at all", policy{0, 0}, 0, pauses{}, pauses{}},
-		{"none after silence", policy{24 * h, 0}, 24 * h, pauses{}, pauses{}},
+		{"none at all", policy{0, 0}, 0, pauses{}, pauses{}, pauses{}},
+		{"none after silence", policy{24 * h, 0}, 24 * h, pauses{}, pauses{}, pauses{}},
 		{
 			"none after refusals", policy{0, 10 * h}, 0,
 			pauses{10 * h, 20 * h, 24 * h, 24 * h, 24 * h, 24 * h, 24 * h, 24 * h, 24 * h},
 			pauses{10 * h, 10 * h, 20 * h, 24 * h, 24 * h, 24 * h, 24 * h, 24 * h, 24 * h},
+			minutes(24 * h),
 		},
-		{"silence is longer than refusals", policy{h, 5 * h}, h, all(h), all(h)},
+		{"silence is longer than refusals", policy{h, 5 * h}, h, all(h), all(h), minutes(h)},
 		{"long ones", policy{48 * h, 30 * h}, 48 * h,
 			pauses{30 * h, 48 * h, 48 * h, 48 * h, 48 * h, 48 * h, 48 * h, 48 * h, 48 * h},
-			pauses{30 * h, 30 * h, 48 * h, 48 * h, 48 * h, 48 * h, 48 * h, 48 * h, 48 * h}},
+			pauses{30 * h, 30 * h, 48 * h, 48 * h, 48 * h, 48 * h, 48 * h, 48 * h, 48 * h},
+			minutes(48 * h)},
 	} {
 		for _, outcome := range allOutcomes {
 			want := test.others
@@ -63,6 +71,8 @@ func TestPauses(t *testing.T) {
 				want = all(test.final)
 			case outcomeUnknown:
 				want = test.unknown
+			case outcomePartial, outcomeUnacked:
+				want = test.short
 			}
 			for i, n := range failures {
 				if pause := test.policy.pause(Asked{Outcome: outcome, Failures: n}); pause != want[i] {
@@ -100,7 +110,7 @@ func TestRefusals(t *testing.T) {
 	status, group := types.StatusBroadcastJID, types.NewJID("1", types.GroupServer)
 	causes := map[Outcome]error{
 		outcomeUnknown: ErrTimeout, outcomeNotFound: ErrNotFound, outcomeDecryption: ErrDecryption, outcomeUnreadable: ErrDecryption,
-		outcomeGeneral: ErrGeneral, outcomeSilence: ErrTimeout, outcomeRejected: ErrRejected, outcomeInvalid: ErrInvalidAnswer,
+		outcomeGeneral: ErrGeneral, outcomeSilence: ErrTimeout, outcomePartial: ErrTimeout, outcomeUnacked: ErrServerSilent, outcomeRejected: ErrRejected, outcomeInvalid: ErrInvalidAnswer,
 	}
 	for _, chat := range []types.JID{stageChat, group, status} {
 		ages := []time.Duration{0, statusLife, 100 * statusLife}
@@ -160,6 +170,7 @@ func TestOutcomeOf(t *testing.T) {
 		"general":                  {reading{result: Result{Status: StatusGeneralError}}, outcomeGeneral, true},
 		"general, unsealed":        {reading{result: Result{Status: StatusGeneralError, unsealed: true}}, outcomeGeneral, true},
 		"silence":                  {reading{err: ErrTimeout}, outcomeSilence, true},
+		"silence about one name":   {reading{err: ErrTimeout, partial: true}, outcomePartial, true},
 		"silence of the server":    {reading{err: ErrServerSilent}, outcomeUnacked, true},
 		"no network":               {reading{err: errNoNetwork}, 0, false},
 		"not connected":            {reading{err: whatsmeow.ErrNotConnected}, 0, false},
@@ -188,7 +199,7 @@ func TestRequestThatIsHeld(t *testing.T) {
 	at := now.Add(-heldLife + time.Hour)
 	for _, outcome := range allOutcomes {
 		e := Entry{Asked: Asked{At: at, Outcome: outcome, Failures: 1}}
-		held := outcome == outcomeSilence || outcome == outcomeUnknown
+		held := outcome == outcomeSilence || outcome == outcomePartial || outcome == outcomeUnknown
 		for _, heard := range []time.Time{{}, at.Add(-time.Hour), at} {
 			if err := p.refusal(&e, now, heard); errors.Is(err, ErrPhoneSilent) != held || !held && err != nil {
 				t.Errorf("outcome %d, nothing heard since: %v", outcome, err)

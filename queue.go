@@ -69,40 +69,25 @@ func (q *queue) hurry(t *ticket) {
 	})
 }
 
-// insist makes a ticket that waits, or is about to, one that is sent even if the phone is silent.
+// insist makes a ticket that waits, or is about to, one that is sent even if the phone is silent. It
+// keeps its turn.
 func (q *queue) insist(t *ticket) {
-	q.change(func(now time.Time) {
-		if t.insists || t.taken {
-			return
-		}
-		waits := t.place != nil
-		if waits {
-			q.turns.drop(t)
-		}
-		t.insists = true
-		if waits {
-			q.lineUp(t, now)
-		}
+	q.change(func(time.Time) {
+		t.insists = t.insists || !t.taken
 	})
 }
 
 // leave gives a place up, wherever in the queue it is.
 func (q *queue) leave(t *ticket) {
+	q.change(func(time.Time) { q.remove(t) })
+}
+
+// sentElsewhere lets a ticket go whose request another has sent: it waits for the phone without a
+// place.
+func (q *queue) sentElsewhere(t *ticket) {
 	q.change(func(time.Time) {
-		switch {
-		case t.place != nil:
-			q.turns.drop(t)
-		case t.taken:
-			t.taken = false
-			q.taken--
-			if t.lane == backfill {
-				q.filling--
-			}
-			t.party.taken[t.lane]--
-			q.budget.leave(q.taken)
-			q.turns.forget(t.party)
-			t.party = nil
-		}
+		t.hearings = q.phone.hearings
+		q.remove(t)
 	})
 }
 
@@ -244,6 +229,24 @@ func (q *queue) lineUp(t *ticket, now time.Time) {
 	}
 }
 
+// remove takes a ticket out, wherever it is.
+func (q *queue) remove(t *ticket) {
+	switch {
+	case t.place != nil:
+		q.turns.drop(t)
+	case t.taken:
+		t.taken = false
+		q.taken--
+		if t.lane == backfill {
+			q.filling--
+		}
+		t.party.taken[t.lane]--
+		q.budget.leave(q.taken)
+		q.turns.forget(t.party)
+		t.party = nil
+	}
+}
+
 // take gives a ticket a place.
 func (q *queue) take(t *ticket, now time.Time) {
 	q.phone.asks(t, now)
@@ -253,7 +256,7 @@ func (q *queue) take(t *ticket, now time.Time) {
 		q.filling++
 	}
 	t.party.taken[t.lane]++
-	t.taken = true
+	t.taken, t.hearings = true, q.phone.hearings
 	q.calls = append(q.calls, verdict{t, nil})
 }
 

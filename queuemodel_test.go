@@ -38,7 +38,7 @@ func TestQueueModel(t *testing.T) {
 				did[what] += n
 			}
 		}
-		for _, what := range append([]string{"refused: phone", "refused: source", "placed: live", "placed: backfill", "probe", "try", "above a quarter"}, queueSteps...) {
+		for _, what := range append([]string{"refused: phone", "refused: source", "placed: live", "placed: backfill", "probe", "try", "above a quarter", "heard meanwhile"}, queueSteps...) {
 			if did[what] < 10 {
 				t.Errorf("%q has happened %d times", what, did[what])
 			}
@@ -47,7 +47,7 @@ func TestQueueModel(t *testing.T) {
 }
 
 var queueSteps = []string{
-	"live", "live", "live", "live", "insist", "backfill", "backfill", "burst", "leave", "leave", "leave", "leave", "hurry", "sent",
+	"live", "live", "live", "live", "insist", "backfill", "backfill", "burst", "leave", "leave", "leave", "leave", "hurry", "insist later", "sent",
 	"time-out", "time-out", "time-out", "give up", "answered", "heard", "half a second", "half a second", "minute",
 }
 
@@ -125,6 +125,10 @@ func (m *queueModel) act(random *rand.Rand) {
 				g.ticket.lane = backfill
 			}, func() { m.queue.hurry(g.ticket) })
 		}
+	case "insist later":
+		if g := m.one(random, func(g *guest) bool { return g.waits && !g.ticket.insists }); g != nil {
+			m.queue.insist(g.ticket)
+		}
 	case "sent":
 		m.do(func() {
 			if m.unsent > 0 {
@@ -134,7 +138,7 @@ func (m *queueModel) act(random *rand.Rand) {
 			}
 		}, m.queue.sent)
 	case "time-out":
-		t := &ticket{source: source, byBot: byBot}
+		t := &ticket{source: source, byBot: byBot, hearings: max(0, m.hearings-random.IntN(2))}
 		m.do(func() { m.timeOut(t) }, func() { m.queue.timedOut(t) })
 	case "give up":
 		m.queue.handlerGaveUp(&ticket{source: source})
@@ -375,6 +379,10 @@ func (m *queueModel) timeOut(t *ticket) {
 	}
 	if t.byBot {
 		v.source = source{}
+	}
+	if t.hearings < m.hearings {
+		m.seen["heard meanwhile"]++
+		return
 	}
 	if m.witnesses[v] = true; len(m.witnesses) == silentAfter {
 		m.silentAt, m.probeDue = time.Now(), time.Now().Add(probePause)

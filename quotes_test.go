@@ -3,6 +3,7 @@ package reupload_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -90,5 +91,31 @@ func TestEditUnderItsOwnID(t *testing.T) {
 			t.Errorf("asked for %s", req.ID)
 		}
 		r.asked(1)
+	})
+}
+
+// An edit that the phone was asked for under its own id, without an answer, does not stand in for
+// the message that the bot's table names.
+func TestLookupKnowsBetterThanASilentEdit(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var row reupload.Request
+		r := newRig(t, &reupload.Options{Lookup: func(context.Context, []byte) ([]reupload.Request, error) {
+			return []reupload.Request{row}, nil
+		}})
+		media := r.box.Upload(content(), whatsmeow.MediaImage)
+		r.phone.Knows("3EB0EDITED", media)
+		r.phone.Strict(false)
+		r.box.Expire(media)
+		edit := types.MessageInfo{ID: "3EB0EDIT", Timestamp: time.Now(), MessageSource: types.MessageSource{Chat: aGroup, Sender: alice, IsGroup: true}}
+		row = reupload.NewRequest(&edit, media.Image())
+		r.phone.Script(edit.ID, wabox.Answer{None: true})
+		if _, err := r.plugin.Download(r.ctx(), &edit, media.Image()); !errors.Is(reupload.Cause(err), reupload.ErrTimeout) {
+			t.Errorf("the edit: %v (cause: %v)", err, reupload.Cause(err))
+		}
+		row.MessageID = "3EB0EDITED"
+		data, err := r.client.Download(r.ctx(), media.Image())
+		if err != nil || !bytes.Equal(data, media.Plaintext) {
+			t.Errorf("%v (cause: %v)", err, reupload.Cause(err))
+		}
 	})
 }

@@ -165,6 +165,23 @@ func TestOwnOutageIsNotHeldAgainstThePhone(t *testing.T) {
 	})
 }
 
+// A server that does not acknowledge a request has hardly passed it on: the file is asked for again
+// after a minute, and not after an hour.
+func TestRequestThatTheServerDoesNotAcknowledge(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		p := r.receivePicture()
+		r.phone.Script(p.id(), wabox.Answer{Ack: wabox.AckNone, None: true})
+		r.fails(p, reupload.ErrServerSilent)
+		r.fails(p, reupload.ErrServerSilent)
+		r.asked(1)
+		r.phone.Script(p.id())
+		time.Sleep(time.Minute)
+		r.heals(p)
+		r.asked(2)
+	})
+}
+
 // A connection that goes before the server has a request says nothing of the file.
 func TestOutageDuringARequestDoesNotPauseTheFile(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

@@ -485,6 +485,43 @@ func TestSecondFormBesideJunk(t *testing.T) {
 	})
 }
 
+// A phone that answers others while it has a request is on, and has no answer to that one: nothing
+// is held back for it, weeks later either.
+func TestSecondFormLongAfterJunk(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r, p := addressed(t, nil, wabox.Incoming{From: carol}, false)
+		junk, other := r.receivePictureIn(wabox.Incoming{From: mallory}), r.receivePictureIn(wabox.Incoming{From: alice})
+		r.phone.Script(junk.id(), wabox.Answer{None: true})
+		r.phone.Script(p.id(), wabox.Answer{None: true}, wabox.Answer{Result: wabox.Success})
+		lost := r.begin(junk.request())
+		time.Sleep(time.Second)
+		r.heals(other)
+		if _, err := lost.end(); !errors.Is(err, reupload.ErrTimeout) {
+			t.Errorf("the stranger's: %v", err)
+		}
+		time.Sleep(14 * 24 * time.Hour)
+		r.heals(p)
+	})
+}
+
+// Three chats of strangers whose junk the phone does not answer do not make it count as silent if
+// it answers others meanwhile.
+func TestJunkBesideAnswersSilencesNobody(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		var lost sync.WaitGroup
+		for _, from := range []types.JID{bob, carol, mallory} {
+			junk := r.receivePictureIn(wabox.Incoming{From: from})
+			r.phone.Script(junk.id(), wabox.Answer{None: true})
+			lost.Go(func() { r.fails(junk, reupload.ErrTimeout) })
+		}
+		time.Sleep(time.Second)
+		r.heals(r.receivePictureIn(wabox.Incoming{From: alice}))
+		lost.Wait()
+		r.heals(r.receivePictureIn(wabox.Incoming{Chat: aGroup, From: alice}))
+	})
+}
+
 // A member of a group who sends a message with the id and the media key of another one's does not
 // get the answer to that.
 func TestMemberDoesNotTakeALateAnswer(t *testing.T) {

@@ -32,8 +32,9 @@ type ticket struct {
 	call  func(error)
 	taken bool // it has a place
 
-	party *party        // while it waits or has a place
-	place *list.Element // in its party's line, while it waits
+	hearings int           // phone.hearings when its request went out
+	party    *party        // while it waits or has a place
+	place    *list.Element // in its party's line, while it waits
 }
 
 // Turns are the tickets that wait, by source, and whose turn it is in each lane. No operation takes
