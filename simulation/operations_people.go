@@ -249,7 +249,7 @@ func (b *bot) opMigrate(*Throw) {
 	for _, c := range b.chats {
 		if c.kind == migrating && !c.lids {
 			b.mu.Lock()
-			c.lids = true
+			c.lids, c.migrated = true, time.Now()
 			b.mu.Unlock()
 			b.announce(c)
 		}

@@ -216,6 +216,8 @@ func (d *download) excuse() string {
 		return "second form held back"
 	case d.chat.kind == status && now.Sub(d.at) > 23*time.Hour:
 		return "status gone"
+	case now.Sub(d.chat.migrated) < time.Hour+time.Minute: // within a minute the server's word is old, and a wrong name paused for an hour
+		return "just migrated"
 	}
 	if b.faulty[d.file].After(d.began) { // for this download, or for another with which it shares what is tried
 		return "CDN"
@@ -515,13 +517,7 @@ func (w *World) receipt(b *bot, r wabox.Request) (drop bool) {
 	byBot := now.Sub(w.ownAsks[askedFor{b.n, r.ID}]) < time.Minute
 	explicit := byBot || now.Sub(w.explicit[askedFor{b.n, r.ID}]) < time.Hour
 	b.receipts = append(b.receipts, receipt{now, b.life, m, r.ID, r.Wrong, byBot})
-	recent := b.receipts[max(0, len(b.receipts)-400):]
-	inMinute := 0
-	for _, other := range recent {
-		if now.Sub(other.at) < time.Minute && !other.byBot {
-			inMinute++
-		}
-	}
+	inMinute := b.firstsInMinute(now)
 	ofFile, ofMessage := b.asksFor(m, now)
 	var known *mail
 	for _, x := range b.same(m) {
@@ -562,7 +558,7 @@ func (w *World) receipt(b *bot, r wabox.Request) (drop bool) {
 	}
 	pace := orDefault(w.Pace, time.Second)
 	if most := 60 + int(time.Minute/pace); inMinute == most+1 {
-		policy("in a minute", fmt.Sprintf("it is the receipt number %d in a minute", inMinute))
+		policy("in a minute", fmt.Sprintf("it is the message number %d that it asks for in a minute", inMinute))
 	}
 	if !byBot && !explicit && !disturbed {
 		if ofFile == maxMessages+1 {
@@ -579,6 +575,22 @@ func (w *World) receipt(b *bot, r wabox.Request) (drop bool) {
 		w.checkName(b, r, m, known, facts)
 	}
 	return false
+}
+
+// firstsInMinute returns how many messages the bot has asked for in the last minute, each by
+// its first name: second names and repeats do not wait for the pace. It needs w.mu.
+func (b *bot) firstsInMinute(now time.Time) (n int) {
+	last := make(map[types.MessageID]time.Time)
+	for _, r := range b.receipts[max(0, len(b.receipts)-600):] {
+		isFirst := r.at.Sub(last[r.id]) > b.timeout()
+		if isFirst {
+			last[r.id] = r.at
+		}
+		if isFirst && now.Sub(r.at) < time.Minute && !r.byBot {
+			n++
+		}
+	}
+	return n
 }
 
 const (

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"time"
 
 	"go.mau.fi/whatsmeow/types"
 
@@ -35,11 +36,12 @@ const (
 
 // A chat is one chat of some bots.
 type chat struct {
-	kind    chatKind
-	jid     types.JID
-	members []*person
-	bots    []*bot
-	lids    bool // a group is addressed by LIDs
+	kind     chatKind
+	jid      types.JID
+	members  []*person
+	bots     []*bot
+	lids     bool      // a group is addressed by LIDs
+	migrated time.Time // when it began to be
 }
 
 func (c *chat) isGroup() bool { return c.jid.Server == types.GroupServer }
