@@ -18,8 +18,8 @@ import (
 //	nothing, or a path that has died since     | –
 //	a status that is older than 24 hours       | ever
 //	sealed: lost; an answer that does not open | refusalPause
-//	silence, and since then the phone has      | heldLife: the server still holds the request
-//	answered nothing to anybody                |
+//	silence, and since then nothing has come   | heldLife: the server still holds the request
+//	from the phone                             |
 //	silence, an unsealed answer, a general     | silencePause, twice that after the next one
 //	error, a refused receipt, nonsense         | in a row, and so on, up to refusalPause
 type policy struct {
