@@ -44,7 +44,7 @@ type Asked struct {
 	Failures int
 }
 
-// An Outcome is how a request ended. An index stores it as a number, from 0 to 9 today and with
+// An Outcome is how a request ended. An index stores it as a number, from 0 to 10 today and with
 // room for more, and need not know what it means.
 type Outcome int
 
