@@ -41,10 +41,12 @@ var (
 	// ErrServerSilent means that the server has not acknowledged the request in Options.Timeout. It
 	// wraps ErrTimeout.
 	ErrServerSilent = fmt.Errorf("%w (the server has not acknowledged the request)", ErrTimeout)
-	// ErrBusy means that Options.MaxInFlight requests were waiting for the phone all the time, so
-	// that this one was not sent.
+	// ErrBusy means that the request was not sent, because its turn did not come within
+	// Options.Timeout: Options.MaxInFlight others were waiting for the phone, or Options.Pace let
+	// no more go out.
 	ErrBusy = errors.New("reupload: too many requests wait for the phone, so that this one was not sent; download again later")
-	// ErrNotAsked means that the phone was not asked because of [WithoutAsking].
+	// ErrNotAsked means that the phone was not asked because of [WithoutAsking], or because the bot
+	// asks by itself.
 	ErrNotAsked = errors.New("reupload: the phone was not asked")
 	// ErrNewsletter means that the media is from a newsletter. Such media has no media key, so that
 	// the phone cannot be asked for it. Nothing was sent.

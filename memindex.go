@@ -14,7 +14,7 @@ import (
 )
 
 // DefaultMemoryCapacity is how many files the index of a plugin remembers when Options.Index is
-// nil: some 40 MB of them.
+// nil: some 38 MB of them.
 const DefaultMemoryCapacity = 100_000
 
 // MemoryIndex is an [Index] that forgets with the process. When it is full, it forgets an old file

@@ -42,8 +42,8 @@ type Options struct {
 	RefusalPause time.Duration
 	// SilencePause is the same after a time-out, an unsealed or general error, a refused receipt or
 	// an answer that makes no sense. It doubles with each further one in a row, up to RefusalPause.
-	// After silence, a file is not asked for again for up to three days while the phone has
-	// answered nothing to anybody since. Defaults to an hour; negative for none.
+	// After silence, a file is not asked for again for up to three days while nothing has come from
+	// the phone since. Defaults to an hour; negative for none.
 	SilencePause time.Duration
 	// Pace is how far apart requests to the phone are, which its owner may see. A backfill always
 	// keeps to it, other requests after the first 60. Defaults to a second; negative for none.

@@ -18,8 +18,8 @@ import (
 //	nothing, or a path that has died since     | –
 //	a status that is older than 24 hours       | ever
 //	sealed: lost; an answer that does not open | refusalPause
-//	silence, and since then the phone has      | heldLife: the server still holds the request
-//	answered nothing to anybody                |
+//	silence, and since then nothing has come   | heldLife: the server still holds the request
+//	from the phone                             |
 //	silence about one name of the message, and | shortPause, twice that after the next one in
 //	another was not tried; no ack              | a row, and so on, up to refusalPause
 //	silence, an unsealed answer, a general     | silencePause, and so on likewise

@@ -69,8 +69,8 @@ func (q *queue) hurry(t *ticket) {
 	})
 }
 
-// insist makes a ticket that waits, or is about to, one that is sent even if the phone is silent. It
-// keeps its turn.
+// insist makes a ticket that waits, or is about to, one that is sent even if the phone is silent.
+// It keeps its turn.
 func (q *queue) insist(t *ticket) {
 	q.change(func(time.Time) {
 		t.insists = t.insists || !t.taken

@@ -31,8 +31,8 @@ type Request struct {
 	// its server, or have a whole JID in its User, as databases store it: then it is looked for as
 	// the account itself, as a number that the client knows, and among the group's members.
 	Participant types.JID
-	// Paths are direct paths or URLs of the file that are tried before the phone is asked, such as
-	// a bot's table has. Host and scheme are ignored.
+	// Paths are direct paths or URLs of the file, such as a bot's table has. The first eight are
+	// tried before the phone is asked. Host and scheme are ignored.
 	Paths []string
 }
 
