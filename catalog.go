@@ -107,8 +107,8 @@ func (c *candidate) among(seen []candidate) (meant candidate, ok bool) {
 	return meant, ok
 }
 
-// isDoubtful reports whether a message that was seen may be an invention, or unknown to the phone: it
-// is known from a quote or an edit alone, or the phone was asked for it and stayed silent.
+// isDoubtful reports whether a message that was seen may be an invention, or unknown to the phone:
+// it is known from a quote or an edit alone, or the phone was asked for it and stayed silent.
 func (c *candidate) isDoubtful() bool { return c.quoted || c.entry.Asked.Outcome.isSilence() }
 
 // wasSeen reports whether a message was seen, itself or in a quote or an edit, and not only named
