@@ -109,7 +109,7 @@ func (b *bot) opRequest(t *Throw) {
 		ctx, cancel := context.WithTimeout(b.ctx, longestPatience)
 		defer cancel()
 		began := time.Now()
-		result, err := plugin.RequestReupload(ctx, m.request())
+		result, err := b.requestReupload(ctx, plugin, m.request())
 		b.look("a result", result)
 		b.look("the error of RequestReupload", err)
 		b.mu.Lock()

@@ -1,10 +1,16 @@
 package simulation
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.mau.fi/whatsmeow"
+	"go.mau.fi/whatsmeow/types"
+
+	"github.com/whatsmeow-plugins/reupload"
+	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
 // Each sabotage is named after the rule that it breaks.
@@ -24,10 +30,24 @@ func (b *bot) sabotaged(d *download, data []byte, err error) ([]byte, error) {
 		time.Sleep(time.Minute)
 	case b.Limits.Sabotage == "hosts":
 		b.checkHost(d, exchange{host: "evil.example"})
+	case b.Limits.Sabotage == "names":
+		b.receipt(b, wabox.Request{ID: d.id, Chat: types.NewJID("1", types.HostedServer)})
+	case b.Limits.Sabotage == "policy":
+		for i := range 1000 { // no pace allows so many
+			b.receipt(b, wabox.Request{ID: fmt.Sprint(d.id, i), Chat: d.chat.jid})
+		}
 	case b.Limits.Sabotage == "leftovers":
 		go func() { select {} }()
 	}
 	return data, err
+}
+
+// requestReupload asks for a file, or says that it does.
+func (b *bot) requestReupload(ctx context.Context, plugin *reupload.Plugin, req reupload.Request) (reupload.Result, error) {
+	if b.Limits.Sabotage == "asks" {
+		return reupload.Result{}, reupload.ErrTimeout
+	}
+	return plugin.RequestReupload(ctx, req)
 }
 
 // sabotageHandler does in an event handler what a plugin must not, and reports whether the event is

@@ -51,7 +51,7 @@ func TestWorlds(t *testing.T) {
 
 // Each rule notices what breaks it.
 func TestOracle(t *testing.T) {
-	for _, rule := range []string{"right-bytes", "no-worse", "heals", "secrets", "context", "hosts", "leftovers", "messages", "handler", "stands still"} {
+	for _, rule := range []string{"right-bytes", "no-worse", "heals", "secrets", "context", "hosts", "leftovers", "messages", "handler", "stands still", "policy", "names", "asks"} {
 		t.Run(rule, func(t *testing.T) {
 			t.Parallel()
 			h := new(hand)
