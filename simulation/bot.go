@@ -34,7 +34,6 @@ type bot struct {
 	unregistered bool      // for the moment, so that the plugin does not see what comes
 	life         int       // counts the registrations of the plugin
 	memory       int       // counts the indexes that it has had
-	number       int       // counts the files that the plugin was given to remember
 	disturbed    time.Time // when its connection was last touched, or will be well again
 
 	mails     []*mail
@@ -240,9 +239,8 @@ func (b *bot) arrived(evt *events.Message, how string) (mails []*mail) {
 	}
 	for _, part := range parts(evt.Message) {
 		id := orDefault(part.id, info.ID)
-		b.number++
 		if m := b.messageOf(id, part, info); m != nil {
-			x := &mail{message: m, bot: b, info: info, media: part.media, came: time.Now(), memory: b.memory, number: b.number, life: b.life, how: how}
+			x := &mail{message: m, bot: b, info: info, media: part.media, came: time.Now(), memory: b.memory, stored: b.stored, life: b.life, how: how}
 			x.info.ID = id
 			if b.unregistered {
 				x.memory = 0

@@ -146,7 +146,7 @@ type mail struct {
 	media  whatsmeow.DownloadableMessage
 	came   time.Time
 	memory int // of the bot, in which the plugin has seen it; 0 if it has not
-	number int // counts what the plugin was to remember
+	stored int // World.stored when it came
 	life   int // of the bot, in which it came
 	how    string
 	given  time.Time // when the bot has named it to the plugin last

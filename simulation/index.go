@@ -79,6 +79,9 @@ func (x *index) Put(ctx context.Context, account types.JID, entries []reupload.E
 	if !x.before(ctx) {
 		return errIndex
 	}
+	x.world.mu.Lock()
+	x.world.stored += len(entries)
+	x.world.mu.Unlock()
 	if x.kind == indexWipes { // what the index has got is its own
 		defer func() {
 			x.world.count(indexWipes)

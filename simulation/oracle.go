@@ -331,7 +331,7 @@ func (b *bot) remembers(m *mail) bool {
 	case indexFails, indexIgnores, indexSlow:
 		return false
 	case indexSmall:
-		return b.number-m.number < b.Capacity/(20*b.Bots)
+		return b.stored-m.stored < b.Capacity/10 // of eight at random the oldest goes
 	case indexSQLite:
 		return time.Since(m.at) < sqlindex.DefaultMaxAge-day
 	}

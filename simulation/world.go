@@ -56,6 +56,7 @@ type World struct {
 	uploadsOf map[*file]int
 	byID      map[types.MessageID][]*message
 	downloads int
+	stored    int                    // entries that the indexes were given
 	carded    map[string]bool        // hashes of files that a stranger's cards have
 	ownAsks   map[askedFor]time.Time // by bots with a retry of their own
 	explicit  map[askedFor]time.Time // by RequestReupload and RequestAll
