@@ -212,6 +212,30 @@ func TestSendNode(t *testing.T) {
 	}
 }
 
+// A node that no client acknowledges is not sent again after a break.
+func TestNodeWithoutAnAckComesOnce(t *testing.T) {
+	t.Parallel()
+	account := newBox(t).NewAccount()
+	b := login(t, account)
+	if err := account.SendNode(waBinary.Node{Tag: "presence", Attrs: waBinary.Attrs{
+		"from": types.NewJID("491701111111", types.DefaultUserServer), "type": "unavailable",
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	next[*events.Presence](t, b)
+	b.Disconnect()
+	b.connect(t)
+	deliver(t, account, wabox.Incoming{}, text("hello"))
+	for {
+		switch evt := (<-b.events).(type) {
+		case *events.Presence:
+			t.Fatalf("%+v came again", evt)
+		case *events.Message:
+			return
+		}
+	}
+}
+
 // TestClose is not parallel: it counts goroutines.
 func TestClose(t *testing.T) {
 	before := runtime.NumGoroutine()
