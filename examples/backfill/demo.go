@@ -110,18 +110,18 @@ func demo(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	return demoIn(ctx, out, dir, demoScale)
-}
-
-func demoIn(ctx context.Context, out io.Writer, dir string, of scale) error {
 	box, err := wabox.New(wabox.Sockets())
 	if err != nil {
 		return err
 	}
 	defer box.Close()
+	return demoIn(ctx, out, dir, box, demoScale)
+}
+
+func demoIn(ctx context.Context, out io.Writer, dir string, box *wabox.Box, of scale) error {
 	box.RecordAsked(false)
 	s := &stage{box: box, dir: dir, out: out, scale: of, byID: make(map[types.MessageID]demoFile), told: make(map[string]int)}
-	if err = s.play(ctx); err != nil {
+	if err := s.play(ctx); err != nil {
 		s.say("WRONG: %v", err)
 		return err
 	}

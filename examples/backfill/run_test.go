@@ -27,7 +27,8 @@ func TestDemo(t *testing.T) {
 		of, files, asked = scale{400, 5 * time.Second}, "368", 124
 	}
 	var out lockedBuffer
-	if err := demoIn(t.Context(), &out, t.TempDir(), of); err != nil {
+	dir, box := t.TempDir(), wabox.Start(t, wabox.Sockets())
+	if err := demoIn(t.Context(), &out, dir, box, of); err != nil {
 		t.Error(err)
 	}
 	story := out.String()
@@ -40,9 +41,30 @@ func TestDemo(t *testing.T) {
 			t.Errorf("there is no %q", want)
 		}
 	}
-	if strings.Contains(story, "oh=") || strings.Contains(story, "hash=") || strings.Contains(story, " error ") || t.Failed() {
+	for _, leak := range box.Leaks([]byte(story + report(t, filepath.Join(dir, "media")))) {
+		t.Error(leak)
+	}
+	if strings.Contains(story, " error ") || t.Failed() {
 		t.Errorf("the story was\n%s", story)
 	}
+}
+
+// report returns the pages of the report that is among the files in a directory.
+func report(t *testing.T, dir string) string {
+	t.Helper()
+	pages, err := filepath.Glob(filepath.Join(dir, reportFolder, "*"))
+	if err != nil || len(pages) < 2 {
+		t.Fatalf("the report is %v, %v", pages, err)
+	}
+	var report strings.Builder
+	for _, page := range pages {
+		data, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		report.Write(data)
+	}
+	return report.String()
 }
 
 // TestAllKinds has a file for each way that it can be had, and for each in which it can not.
@@ -531,19 +553,7 @@ func TestSecrets(t *testing.T) {
 	if err := run(t.Context(), &out, &w.errs, cfg); err != nil {
 		t.Fatal(err)
 	}
-	var report bytes.Buffer
-	pages, err := filepath.Glob(filepath.Join(cfg.dir, reportFolder, "*"))
-	if err != nil || len(pages) != 2 {
-		t.Fatalf("the report is %v, %v", pages, err)
-	}
-	for _, page := range pages {
-		data, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		report.Write(data)
-	}
-	for what, text := range map[string]string{"events": out.String(), "log": w.errs.String(), "report": report.String()} {
+	for what, text := range map[string]string{"events": out.String(), "log": w.errs.String(), "report": report(t, cfg.dir)} {
 		for _, leak := range w.box.Leaks([]byte(text)) {
 			t.Errorf("in the %s: %s", what, leak)
 		}
