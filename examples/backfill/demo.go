@@ -173,6 +173,7 @@ func (s *stage) play(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.show(last)
 	after, err := s.saved()
 	if err != nil {
 		return err
@@ -544,8 +545,20 @@ func (s *stage) judgeCounts(last []counted) error {
 	if !maps.Equal(got, want) {
 		return fmt.Errorf("the summary should say %v, and says %v", want, got)
 	}
-	s.say("the summary says so: %d saved, %d lost", got[stateSaved], got[stateLost])
+	s.say("the summary says so; %s are in two chats", number(s.count(moved), "file"))
 	return nil
+}
+
+// show shows the summary of a run as its user has it.
+func (s *stage) show(last []counted) {
+	var counts []count
+	for _, n := range last {
+		counts = append(counts, count{state: n.State, cause: n.Cause, files: n.Files, bytes: n.Bytes})
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	printSummary(s.out, counts, "")
+	fmt.Fprintln(s.out)
 }
 
 // judgeRequests wants the phone to have been asked once for each file that only it could have. It

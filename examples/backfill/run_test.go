@@ -35,6 +35,7 @@ func TestDemo(t *testing.T) {
 	for _, want := range []string{
 		"killed, as by kill -9", "the phone goes off", "the phone is on again", "the phone is asked for older messages of a chat",
 		files + " files are there, each once in each chat", fmt.Sprintf("the phone was asked for the %d files that only it could have", asked),
+		"\nSaved                " + files + " files, ", "files: no longer on the phone", "are in two chats",
 		"right: nothing is there twice, and nothing is lost",
 	} {
 		if !strings.Contains(story, want) {
