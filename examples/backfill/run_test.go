@@ -7,14 +7,19 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/proto/waHistorySync"
+	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/types"
+	"go.mau.fi/whatsmeow/types/events"
+	waLog "go.mau.fi/whatsmeow/util/log"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/whatsmeow-plugins/reupload/wabox"
@@ -558,5 +563,69 @@ func TestSecrets(t *testing.T) {
 		for _, leak := range w.box.Leaks([]byte(text)) {
 			t.Errorf("in the %s: %s", what, leak)
 		}
+	}
+}
+
+// TestLinks begins with nothing: the backfill is linked by QR code or by a code that is typed, and
+// fetches what the phone sends then. It has asked for as much history as there is.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	typed := regexp.MustCompile(`(?m)^ +([0-9A-Z]{4}-[0-9A-Z]{4})$`)
+	for _, byCode := range []bool{false, true} {
+		t.Run(fmt.Sprintf("by a code that is typed: %t", byCode), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.phone = w.box.NewPhone()
+			w.cfg.db += ".new"
+			w.cfg.quiet = 5 * time.Second
+			old, msg := w.picture()
+			w.box.Expire(old)
+			if byCode {
+				w.cfg.phone = "+" + w.phone.PN.User
+			}
+			var out lockedBuffer
+			link := func(code string) {
+				var err error
+				if byCode {
+					wait(t, "the code", func() bool { return typed.MatchString(w.errs.String()) })
+					err = w.phone.EnterCode(t.Context(), typed.FindStringSubmatch(w.errs.String())[1])
+				} else {
+					err = w.phone.Scan(t.Context(), code)
+				}
+				if err == nil {
+					err = w.phone.WaitOnline(t.Context())
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				w.history(&post{chat: anna, age: 60 * day, msg: msg})
+			}
+			var once sync.Once
+			w.cfg.newClient = func(device *store.Device, log waLog.Logger) (*whatsmeow.Client, error) {
+				client := whatsmeow.NewClient(device, log)
+				w.phone.Configure(client)
+				client.AddEventHandler(func(evt any) {
+					if evt, ok := evt.(*events.QR); ok {
+						once.Do(func() { go link(evt.Codes[0]) })
+					}
+				})
+				return client, nil
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if err := run(ctx, &out, &w.errs, w.cfg); err != nil || ctx.Err() != nil {
+				t.Fatalf("%v, %v, after\n%s", err, ctx.Err(), out.String())
+			}
+			parse(t, out.String()) // what is for the person is not among the events
+			w.has(map[*wabox.Media]string{old: "Anna (447700900101)"})
+			if w.phone.RequestCount() != 1 {
+				t.Errorf("there were %d requests", w.phone.RequestCount())
+			}
+			props := store.DeviceProps
+			if !props.GetRequireFullSync() || props.GetHistorySyncConfig().GetFullSyncDaysLimit() < 10_000 || !props.GetHistorySyncConfig().GetOnDemandReady() {
+				t.Errorf("it has asked for %v", props)
+			}
+		})
 	}
 }
