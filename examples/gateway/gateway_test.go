@@ -198,9 +198,10 @@ func testDocument(t *testing.T, s *stage) {
 		t.Errorf("got %s", got)
 	}
 	for name, want := range map[string]string{
-		"Content-Type":           "text/html",
-		"Content-Disposition":    "attachment; filename*=utf-8''B%C3%BCcher%20%221%22.html",
-		"X-Content-Type-Options": "nosniff",
+		"Content-Type":            "text/html",
+		"Content-Disposition":     "attachment; filename*=utf-8''B%C3%BCcher%20%221%22.html",
+		"X-Content-Type-Options":  "nosniff",
+		"Content-Security-Policy": "sandbox; default-src 'none'",
 	} {
 		if got := got.header.Get(name); got != want {
 			t.Errorf("%s: got %s, want %s", name, got, want)
