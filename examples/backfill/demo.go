@@ -101,21 +101,44 @@ type stage struct {
 	goOff int           // the number of requests at which the phone goes off
 }
 
-// demo runs the whole of it. The error tells what went other than it has to.
-func demo(ctx context.Context, out io.Writer) error {
+// demo runs the whole of it, in a directory that is new or empty, and then stays; or in one that
+// goes, if it has no name. The error tells what went other than it has to.
+func demo(ctx context.Context, out io.Writer, dir string) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, demoTime, fmt.Errorf("the demo was not through after %v", demoTime))
 	defer cancel()
-	dir, err := os.MkdirTemp("", "reupload-backfill-")
-	if err != nil {
-		return err
+	stays := dir != ""
+	if !stays {
+		if dir, err = os.MkdirTemp("", "reupload-backfill-"); err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+	} else if dir, err = emptyDirectory(dir); err != nil {
+		return fmt.Errorf("the demo needs an empty directory; name another one with -dir: %w", err)
 	}
-	defer os.RemoveAll(dir)
 	box, err := wabox.New(wabox.Sockets())
 	if err != nil {
 		return err
 	}
 	defer box.Close()
-	return demoIn(ctx, out, dir, box, demoScale)
+	if err = demoIn(ctx, out, dir, box, demoScale); err == nil && stays {
+		fmt.Fprintf(out, "\nLook at them: %s\n", filepath.Join(dir, "media", reportFolder, "index.html"))
+	}
+	return err
+}
+
+// emptyDirectory makes a directory unless it is there, and returns its absolute name.
+func emptyDirectory(dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	entries, err := os.ReadDir(dir)
+	if err == nil && len(entries) > 0 {
+		err = fmt.Errorf("%s has something in it", dir)
+	}
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(dir)
 }
 
 func demoIn(ctx context.Context, out io.Writer, dir string, box *wabox.Box, of scale) error {

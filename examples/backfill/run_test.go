@@ -55,6 +55,19 @@ func TestDemo(t *testing.T) {
 	}
 }
 
+// TestDemoLeavesFilesAlone does not begin where files of somebody's are.
+func TestDemoLeavesFilesAlone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if _, err := emptyDirectory(filepath.Join(dir, "a", "b")); err != nil {
+		t.Error(err)
+	}
+	var out lockedBuffer
+	if err := demo(t.Context(), &out, dir); err == nil || !strings.Contains(err.Error(), "-dir") || out.String() != "" {
+		t.Errorf("got %v and %q", err, out.String())
+	}
+}
+
 // report returns the pages of the report that is among the files in a directory.
 func report(t *testing.T, dir string) string {
 	t.Helper()
