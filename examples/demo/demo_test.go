@@ -176,7 +176,7 @@ func TestWrongOutcomeFails(t *testing.T) {
 	})
 }
 
-// TestLogKeepsSecrets looks for secrets in all that the demo prints with -v, whatever happens in it.
+// TestLogKeepsSecrets looks for secrets in all that the demo prints with -v, whatever happens.
 func TestLogKeepsSecrets(t *testing.T) {
 	t.Parallel()
 	for _, f := range faults {
