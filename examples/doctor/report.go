@@ -54,10 +54,13 @@ func number(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
+// reportsTo is where a person sends a report.
+const reportsTo = "https://github.com/whatsmeow-plugins/reupload/issues/new/choose"
+
 // report writes the block that a person puts into a report.
 func (d *doctor) report(r *wabox.Record) {
 	s := d.state
-	d.say("\nFor a report, copy what is between the lines, and attach this file:\n%s\n", d.cfg.record)
+	d.say("\nFor a report, copy what is between the lines, and attach this file:\n%s\nReports go to %s\n", d.cfg.record, reportsTo)
 	d.say("---------- reupload doctor ----------")
 	row := func(name, text string) { d.say("%s", wrap(name, text, 16)) }
 	row("reupload", r.MadeWith.Reupload)
