@@ -193,6 +193,11 @@ func (st status) text() string {
 	return fmt.Sprint(st.Status)
 }
 
+// isGone reports whether the CDN no longer has a file under a path, rather than trouble of its own.
+func (st status) isGone() bool {
+	return st.Status == http.StatusNotFound || st.Status == http.StatusGone || st.Status == http.StatusForbidden
+}
+
 // tally writes how often each text was there, such as "3 x 410, 1 x 404".
 func tally(counts map[string]int) string {
 	if len(counts) == 0 {
@@ -255,7 +260,7 @@ func pathLife(s *state) string {
 			switch {
 			case st.Status == http.StatusOK:
 				alive, wasGood = max(alive, age), true
-			case (wasGood || age > time.Hour) && (dead < 0 || age < dead):
+			case st.isGone() && (wasGood || age > time.Hour) && (dead < 0 || age < dead):
 				dead, deadStatus = age, st.Status
 			}
 		}

@@ -97,6 +97,7 @@ func TestAnswers(t *testing.T) {
 		"a path that dies":      {"path-life", with(&file{ToldAt: start, New: []status{{At: start, Status: 200}, {At: at(7 * day), Status: 404}}}), "404 after 7 days"},
 		"a path of now":         {"path-life", with(&file{ToldAt: start, New: []status{{At: start, Status: 200}}}), notSeen},
 		"a path that dies soon": {"path-life", with(&file{ToldAt: start, New: []status{{At: start, Status: 404}, {At: at(time.Second), Status: 200}, {At: at(time.Minute), Status: 410}}}), "410 after 1 min"},
+		"a path in trouble":     {"path-life", with(&file{ToldAt: start, New: []status{{At: start, Status: 200}, {At: at(day), Status: 503}, {At: at(2 * day), Status: 200}}}), "good after 2 days"},
 		"a path that is late":   {"path-life", with(&file{ToldAt: start, New: []status{{At: start, Status: 404}, {At: at(time.Second), Status: 404}}}), notSeen},
 		"another file":          {"cdn-status", with(&file{New: []status{{Status: 200}}, SameFile: "no"}), "old paths: none; new paths: 1 x 200; of 1 compared 0 had the same file"},
 		"a part":                {"history-part", with(&file{Kind: wabox.KindHistory, Tries: []*try{{At: start, Parts: []time.Time{at(90 * time.Second)}}}}), "1 of 1 have come, after 2 min"},
