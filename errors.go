@@ -88,7 +88,7 @@ var (
 	// ErrAlreadyRegistered means that the client has a plugin already.
 	ErrAlreadyRegistered = errors.New("reupload: already registered on this client; use the first Plugin or Close it")
 	// ErrClosed means that the plugin was closed.
-	ErrClosed = errors.New("reupload: the plugin is closed; register it anew")
+	ErrClosed = errors.New("reupload: the plugin is closed; register it again")
 )
 
 // A RejectedError says with which code the server has refused a request. It is an ErrRejected.

@@ -80,6 +80,50 @@ func TestWithRequest(t *testing.T) {
 	})
 }
 
+// What a table has of paths is tried before the phone is asked: a direct path, or a URL of any host,
+// as it was stored. The bot names them in Lookup, or in the request of a download.
+func TestPathsOfATable(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		for form, around := range map[string][2]string{
+			"a path":                {"", ""},
+			"a URL":                 {"https://mmg.whatsapp.net", ""},
+			"a URL of another host": {"http://media.example:8080", "&hash=abc&mms-type=image"},
+		} {
+			r := newUnregisteredRig(t)
+			r.connect()
+			r.phone.Group(carolGroup, types.AddressingModePN, carol)
+			inLookup, inRequest := r.receivePicture(), r.receivePicture()
+			var row reupload.Request
+			r.register(&reupload.Options{Lookup: func(context.Context, []byte) ([]reupload.Request, error) {
+				return []reupload.Request{row}, nil
+			}})
+			inIndex := r.receivePictureIn(wabox.Incoming{Chat: carolGroup, From: carol})
+			for name, p := range map[string]picture{"Lookup": inLookup, "the request": inRequest, "the request of a known message": inIndex} {
+				req := p.request()
+				req.Paths = []string{
+					"", "no path", p.DirectPath, "https://mmg.whatsapp.net/v/t62.7118-24/0_0_n.enc?oh=01_gone&oe=7FFFFFFF",
+					around[0] + r.box.Reupload(p.Media) + around[1],
+				}
+				req.Participant.Server = ""
+				ctx := r.ctx()
+				if row = req; name != "Lookup" {
+					row, ctx = reupload.Request{}, reupload.WithRequest(ctx, req, p.FileEncSHA256)
+				}
+				data, err := r.client.Download(ctx, p.image)
+				if err != nil || !bytes.Equal(data, p.Plaintext) {
+					t.Errorf("%s has %s: %v (cause: %v)", name, form, err, reupload.Cause(err))
+				}
+			}
+			r.asked(0)
+			for _, asked := range r.box.Asked() {
+				if asked.Host != "mmg.whatsapp.net" {
+					t.Errorf("%s was asked", asked.Host)
+				}
+			}
+		}
+	})
+}
+
 // A message that is named with the sender's server and without is the same one: its refusal
 // holds for both.
 func TestSenderWithoutServerIsTheSameOne(t *testing.T) {

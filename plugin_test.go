@@ -281,7 +281,7 @@ func TestBadOptions(t *testing.T) {
 				t.Errorf("%+v was accepted", opts)
 			}
 		}
-		if _, err := reupload.Register(nil, nil); !errors.Is(err, whatsmeow.ErrClientIsNil) {
+		if _, err := reupload.Register(nil, nil); !errors.Is(err, whatsmeow.ErrClientIsNil) || !strings.Contains(err.Error(), "whatsmeow.NewClient") {
 			t.Errorf("nil client: %v", err)
 		}
 	})

@@ -3,7 +3,9 @@ package wabox_test
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -23,6 +25,8 @@ func TestLeaks(t *testing.T) {
 		"in base64 for URLs":       base64.URLEncoding.EncodeToString(key),
 		"as a list of numbers":     fmt.Sprint(key),
 		"as Go code":               fmt.Sprintf("%#v", key),
+		"in hex with spaces":       fmt.Sprintf("% X", key),
+		"in quotes":                fmt.Sprintf("%q", key),
 		"the file":                 "a picture of mine",
 		"the query of a URL: oh=":  "/v/t62.7118-24/1?oh=01_abc",
 		"the query of a URL: hash": "https://mmg.whatsapp.net/v/1&hash=abc",
@@ -35,6 +39,22 @@ func TestLeaks(t *testing.T) {
 			if strings.Contains(leak, "abc") || strings.Contains(leak, media.DirectPath) {
 				t.Errorf("told %q", leak)
 			}
+		}
+	}
+	// As JSON, in another URL, and cut off.
+	asJSON, err := json.Marshal(map[string]any{"path": media.DirectPath})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for printed, what := range map[string]string{
+		string(asJSON): "the query of a URL: oh=",
+		"https://proxy.example/?to=" + url.QueryEscape(media.DirectPath): "the query of a URL: oh=",
+		hex.EncodeToString(key)[:30]:                                     "in hex",
+		base64.StdEncoding.EncodeToString(key)[:20]:                      "in base64",
+		fmt.Sprintf("%q", key)[:40]:                                      "in quotes",
+	} {
+		if leaks := box.Leaks([]byte(printed)); !strings.Contains(strings.Join(leaks, "\n"), what) {
+			t.Errorf("%s: got %q", what, leaks)
 		}
 	}
 	path, _, _ := strings.Cut(media.DirectPath, "?")

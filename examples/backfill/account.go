@@ -83,7 +83,7 @@ func openAccount(ctx context.Context, cfg config, log waLog.Logger, onReupload f
 	}
 	device, err := a.sessions.GetFirstDevice(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("the session in %s cannot be read; restore the file, or link anew with another -db: %w", cfg.db, err)
+		return nil, fmt.Errorf("the session in %s cannot be read; restore the file, or link again with another -db: %w", cfg.db, err)
 	}
 	if cfg.newClient == nil {
 		a.client = whatsmeow.NewClient(device, log.Sub("Client"))
@@ -139,7 +139,7 @@ func (a *account) watch(ctx context.Context, rawEvt any) {
 		a.catchUp()
 	case *events.LoggedOut:
 		a.forgetSession(ctx)
-		a.end(errors.New("the phone has unlinked the backfill; run it again to link it anew"))
+		a.end(errors.New("the phone has unlinked the backfill; run it again to link it"))
 	case events.PermanentDisconnect:
 		a.end(fmt.Errorf("WhatsApp has ended the connection for good: %s; fix that, and run the backfill again", evt.PermanentDisconnectDescription()))
 	}

@@ -101,27 +101,50 @@ type stage struct {
 	goOff int           // the number of requests at which the phone goes off
 }
 
-// demo runs the whole of it. The error tells what went other than it has to.
-func demo(ctx context.Context, out io.Writer) error {
+// demo runs the whole of it, in a directory that is new or empty, and then stays; or in one that
+// goes, if it has no name. The error tells what went other than it has to.
+func demo(ctx context.Context, out io.Writer, dir string) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, demoTime, fmt.Errorf("the demo was not through after %v", demoTime))
 	defer cancel()
-	dir, err := os.MkdirTemp("", "reupload-backfill-")
-	if err != nil {
-		return err
+	stays := dir != ""
+	if !stays {
+		if dir, err = os.MkdirTemp("", "reupload-backfill-"); err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+	} else if dir, err = emptyDirectory(dir); err != nil {
+		return fmt.Errorf("the demo needs an empty directory; name another one with -dir: %w", err)
 	}
-	defer os.RemoveAll(dir)
-	return demoIn(ctx, out, dir, demoScale)
-}
-
-func demoIn(ctx context.Context, out io.Writer, dir string, of scale) error {
 	box, err := wabox.New(wabox.Sockets())
 	if err != nil {
 		return err
 	}
 	defer box.Close()
+	if err = demoIn(ctx, out, dir, box, demoScale); err == nil && stays {
+		fmt.Fprintf(out, "\nLook at them: %s\n", filepath.Join(dir, "media", reportFolder, "index.html"))
+	}
+	return err
+}
+
+// emptyDirectory makes a directory unless it is there, and returns its absolute name.
+func emptyDirectory(dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	entries, err := os.ReadDir(dir)
+	if err == nil && len(entries) > 0 {
+		err = fmt.Errorf("%s has something in it", dir)
+	}
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(dir)
+}
+
+func demoIn(ctx context.Context, out io.Writer, dir string, box *wabox.Box, of scale) error {
 	box.RecordAsked(false)
 	s := &stage{box: box, dir: dir, out: out, scale: of, byID: make(map[types.MessageID]demoFile), told: make(map[string]int)}
-	if err = s.play(ctx); err != nil {
+	if err := s.play(ctx); err != nil {
 		s.say("WRONG: %v", err)
 		return err
 	}
@@ -173,6 +196,7 @@ func (s *stage) play(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.show(last)
 	after, err := s.saved()
 	if err != nil {
 		return err
@@ -544,8 +568,20 @@ func (s *stage) judgeCounts(last []counted) error {
 	if !maps.Equal(got, want) {
 		return fmt.Errorf("the summary should say %v, and says %v", want, got)
 	}
-	s.say("the summary says so: %d saved, %d lost", got[stateSaved], got[stateLost])
+	s.say("the summary says so; %s are in two chats", number(s.count(moved), "file"))
 	return nil
+}
+
+// show shows the summary of a run as its user has it.
+func (s *stage) show(last []counted) {
+	var counts []count
+	for _, n := range last {
+		counts = append(counts, count{state: n.State, cause: n.Cause, files: n.Files, bytes: n.Bytes})
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	printSummary(s.out, counts, "")
+	fmt.Fprintln(s.out)
 }
 
 // judgeRequests wants the phone to have been asked once for each file that only it could have. It

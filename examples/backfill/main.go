@@ -2,6 +2,7 @@
 // month: what WhatsApp's servers still have, and from the phone what they have forgotten.
 //
 //	go run . -demo                        # try it without an account and without a network
+//	go run . -demo -dir try               # the same, and the files and the report stay in try
 //	go run .                              # link it by scanning a QR code, and fetch
 //	go run . -dry-run                     # count only
 //
@@ -81,7 +82,7 @@ func main() {
 	context.AfterFunc(ctx, stop)
 	switch {
 	case isDemo:
-		err = demo(ctx, os.Stdout)
+		err = demo(ctx, os.Stdout, cfg.dir)
 	case os.Getenv(demoVariable) != "": // a run that the demo has started
 		err = runOfDemo(ctx, cfg, os.Getenv(demoVariable))
 	default:
@@ -118,9 +119,14 @@ func configOf(args []string, out io.Writer) (cfg config, isDemo bool, err error)
 	flags.DurationVar(&cfg.quiet, "quiet", 2*time.Minute, "end when nothing is left to do, and nothing of the history has come for this `time`")
 	flags.BoolVar(&cfg.json, "json", false, "print one JSON object a line for each event")
 	flags.BoolVar(&cfg.verbose, "v", false, "log what whatsmeow does as well")
-	flags.BoolVar(&isDemo, "demo", false, "show in a minute what it does, without an account and a network")
+	flags.BoolVar(&isDemo, "demo", false, "show in a minute what it does, without an account and a network; with -dir, the files stay there")
 	if err = flags.Parse(args); err != nil {
 		return cfg, false, err
+	}
+	named := false
+	flags.Visit(func(f *flag.Flag) { named = named || f.Name == "dir" })
+	if isDemo && !named {
+		cfg.dir = ""
 	}
 	cfg.workers, cfg.patience = runWorkers, 8*time.Second
 	cfg.terminal = !cfg.json && term.IsTerminal(int(os.Stdout.Fd()))

@@ -2,9 +2,13 @@ package main
 
 import (
 	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/whatsmeow-plugins/reupload"
 )
@@ -60,4 +64,39 @@ func TestPathOf(t *testing.T) {
 	if got := undated.pathOf("Anna (1)"); got != "Anna (1)/undated/video "+sum+".mp4" {
 		t.Errorf("without a time: %q", got)
 	}
+}
+
+// FuzzNames has names of chats and files, and types, that senders make up. Whatever they are, a file
+// stays in its folder, has a name that every file system can have, and is no program.
+func FuzzNames(f *testing.F) {
+	f.Add("Anna", "447700900101", "Offer.pdf", "application/pdf", int64(1709251198))
+	f.Add("../..", "1", "../../.bashrc", "", int64(0))
+	f.Add("CON", "status", `C:\Windows\evil.exe`, "application/x-msdownload; x=y", int64(-1))
+	f.Add("a\u202egnp.exe\x00\n", "\xff", strings.Repeat("ü", 200)+".html", "text/html", int64(1)<<62)
+	f.Add(".", "..", "/", "image/png\r\n", int64(-1)<<62)
+	f.Fuzz(func(t *testing.T, chat, number, name, mimetype string, sent int64) {
+		folder := folderOf(chat, number)
+		if folder == "" {
+			t.Skip("a chat without a number, which no address lacks")
+		}
+		if strings.EqualFold(folder, reportFolder) && !strings.EqualFold(clean(number), reportFolder) {
+			t.Errorf("%q, %q has the folder of the report", chat, number)
+		}
+		file := file{name: name, mime: mimetype, kind: reupload.KindDocument, sent: time.Unix(sent, 0), checksum: make([]byte, 32)}
+		got := file.pathOf(folder)
+		parts := strings.Split(got, "/")
+		if !filepath.IsLocal(got) || len(parts) != 3 || parts[0] != folder || path.Clean(got) != got {
+			t.Fatalf("%q, %q, %q: the path is %q", chat, number, name, got)
+		}
+		for _, part := range parts {
+			if len(part) > 255 || !utf8.ValidString(part) || strings.ContainsAny(part, "<>:\"/\\|?*\u202e") || strings.IndexFunc(part, unicode.IsControl) >= 0 ||
+				strings.HasSuffix(part, ".") || strings.HasSuffix(part, " ") || strings.HasPrefix(part, " ") {
+				t.Errorf("%q, %q, %q: a name is %q", chat, number, name, part)
+			}
+		}
+		ext := path.Ext(got)
+		if ext != ".bin" && !slices.Contains(knownExtensions, ext) || !strings.HasSuffix(got, " "+strings.Repeat("0", 16)+ext) {
+			t.Errorf("%q, %q: the path is %q", name, mimetype, got)
+		}
+	})
 }

@@ -134,8 +134,13 @@ func TestFlags(t *testing.T) {
 	}
 	cfg, isDemo, err := configOf(strings.Fields("-demo -types image,Videos -since 2024-01-31 -hours 22-6 -retry failed -older=false"), new(bytes.Buffer))
 	if err != nil || !isDemo || len(cfg.wanted.kinds) != 2 || cfg.wanted.kinds[1] != reupload.KindVideo || cfg.wanted.since.Day() != 31 ||
-		cfg.plan.hours != (hours{22, 6}) || cfg.plan.perDay != 2000 || cfg.plan.pace != time.Second || cfg.older || cfg.wanted.statuses {
+		cfg.plan.hours != (hours{22, 6}) || cfg.plan.perDay != 2000 || cfg.plan.pace != time.Second || cfg.older || cfg.wanted.statuses || cfg.dir != "" {
 		t.Errorf("got %+v, %v", cfg, err)
+	}
+	for args, want := range map[string]string{"": "media", "-dir media": "media", "-demo -dir media": "media"} {
+		if cfg, _, err := configOf(strings.Fields(args), new(bytes.Buffer)); err != nil || cfg.dir != want {
+			t.Errorf("%q: the directory is %q, %v", args, cfg.dir, err)
+		}
 	}
 }
 

@@ -121,6 +121,35 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// TestReportEscapesNames has a chat and a document whose names would be HTML.
+func TestReportEscapesNames(t *testing.T) {
+	t.Parallel()
+	g := gallery{dir: t.TempDir()}
+	w, err := openWriter(g.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	list := newTestCatalog(t)
+	const name = `Ben & <img src=x onerror="alert(1)">`
+	f := &file{
+		request: reupload.Request{MessageID: "3EB0", Chat: ben, MediaKey: make([]byte, 32)}, sent: time.Now(), checksum: make([]byte, 32),
+		kind: reupload.KindDocument, name: name, state: stateNew,
+	}
+	_, err = list.add(t.Context(), found{files: []*file{f}, chats: []chat{{jid: ben, name: name}}}, "")
+	if err == nil {
+		g.index, err = writeReport(t.Context(), list, w, config{dir: g.dir}, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range []string{"index.html", "page-0001.html"} {
+		if text := g.page(t, page); strings.Contains(text, "<img") || strings.Contains(text, "Ben & ") || !strings.Contains(text, "Ben &amp; ") {
+			t.Errorf("%s is %s", page, text)
+		}
+	}
+}
+
 // TestReportGetsShorter leaves no pages of a longer one behind.
 func TestReportGetsShorter(t *testing.T) {
 	t.Parallel()
@@ -185,7 +214,8 @@ func TestReportInABrowser(t *testing.T) {
 	loaded := func() float64 {
 		return b.eval("[...document.images].filter(i => i.complete && i.naturalWidth > 0).length").(float64)
 	}
-	if n := loaded(); n == 0 || n > perPage/2 {
+	wait(t, "the first picture", func() bool { return loaded() > 0 }) // which the load event does not wait for
+	if n := loaded(); n > perPage/2 {
 		t.Errorf("%v of %d pictures are loaded at once", n, perPage)
 	}
 	b.eval("document.images[document.images.length-1].scrollIntoView()")

@@ -54,7 +54,11 @@ func run(ctx context.Context, out, errOut io.Writer, cfg config) (err error) {
 		}
 		return true
 	})
-	if err = a.connect(ctx, out, cfg.phone); err != nil {
+	person := out
+	if cfg.json { // out is for a program
+		person = errOut
+	}
+	if err = a.connect(ctx, person, cfg.phone); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}

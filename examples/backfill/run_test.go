@@ -7,14 +7,19 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/proto/waHistorySync"
+	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/types"
+	"go.mau.fi/whatsmeow/types/events"
+	waLog "go.mau.fi/whatsmeow/util/log"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/whatsmeow-plugins/reupload/wabox"
@@ -27,22 +32,58 @@ func TestDemo(t *testing.T) {
 		of, files, asked = scale{400, 5 * time.Second}, "368", 124
 	}
 	var out lockedBuffer
-	if err := demoIn(t.Context(), &out, t.TempDir(), of); err != nil {
+	dir, box := t.TempDir(), wabox.Start(t, wabox.Sockets())
+	if err := demoIn(t.Context(), &out, dir, box, of); err != nil {
 		t.Error(err)
 	}
 	story := out.String()
 	for _, want := range []string{
 		"killed, as by kill -9", "the phone goes off", "the phone is on again", "the phone is asked for older messages of a chat",
 		files + " files are there, each once in each chat", fmt.Sprintf("the phone was asked for the %d files that only it could have", asked),
+		"\nSaved                " + files + " files, ", "files: no longer on the phone", "are in two chats",
 		"right: nothing is there twice, and nothing is lost",
 	} {
 		if !strings.Contains(story, want) {
 			t.Errorf("there is no %q", want)
 		}
 	}
-	if strings.Contains(story, "oh=") || strings.Contains(story, "hash=") || strings.Contains(story, " error ") || t.Failed() {
+	for _, leak := range box.Leaks([]byte(story + report(t, filepath.Join(dir, "media")))) {
+		t.Error(leak)
+	}
+	if strings.Contains(story, " error ") || t.Failed() {
 		t.Errorf("the story was\n%s", story)
 	}
+}
+
+// TestDemoLeavesFilesAlone does not begin where files of somebody's are.
+func TestDemoLeavesFilesAlone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if _, err := emptyDirectory(filepath.Join(dir, "a", "b")); err != nil {
+		t.Error(err)
+	}
+	var out lockedBuffer
+	if err := demo(t.Context(), &out, dir); err == nil || !strings.Contains(err.Error(), "-dir") || out.String() != "" {
+		t.Errorf("got %v and %q", err, out.String())
+	}
+}
+
+// report returns the pages of the report that is among the files in a directory.
+func report(t *testing.T, dir string) string {
+	t.Helper()
+	pages, err := filepath.Glob(filepath.Join(dir, reportFolder, "*"))
+	if err != nil || len(pages) < 2 {
+		t.Fatalf("the report is %v, %v", pages, err)
+	}
+	var report strings.Builder
+	for _, page := range pages {
+		data, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		report.Write(data)
+	}
+	return report.String()
 }
 
 // TestAllKinds has a file for each way that it can be had, and for each in which it can not.
@@ -531,21 +572,73 @@ func TestSecrets(t *testing.T) {
 	if err := run(t.Context(), &out, &w.errs, cfg); err != nil {
 		t.Fatal(err)
 	}
-	var report bytes.Buffer
-	pages, err := filepath.Glob(filepath.Join(cfg.dir, reportFolder, "*"))
-	if err != nil || len(pages) != 2 {
-		t.Fatalf("the report is %v, %v", pages, err)
-	}
-	for _, page := range pages {
-		data, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		report.Write(data)
-	}
-	for what, text := range map[string]string{"events": out.String(), "log": w.errs.String(), "report": report.String()} {
+	for what, text := range map[string]string{"events": out.String(), "log": w.errs.String(), "report": report(t, cfg.dir)} {
 		for _, leak := range w.box.Leaks([]byte(text)) {
 			t.Errorf("in the %s: %s", what, leak)
 		}
+	}
+}
+
+// TestLinks begins with nothing: the backfill is linked by QR code or by a code that is typed, and
+// fetches what the phone sends then. It has asked for as much history as there is.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	typed := regexp.MustCompile(`(?m)^ +([0-9A-Z]{4}-[0-9A-Z]{4})$`)
+	for _, byCode := range []bool{false, true} {
+		t.Run(fmt.Sprintf("by a code that is typed: %t", byCode), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.phone = w.box.NewPhone()
+			w.cfg.db += ".new"
+			w.cfg.quiet = 5 * time.Second
+			old, msg := w.picture()
+			w.box.Expire(old)
+			if byCode {
+				w.cfg.phone = "+" + w.phone.PN.User
+			}
+			var out lockedBuffer
+			link := func(code string) {
+				var err error
+				if byCode {
+					wait(t, "the code", func() bool { return typed.MatchString(w.errs.String()) })
+					err = w.phone.EnterCode(t.Context(), typed.FindStringSubmatch(w.errs.String())[1])
+				} else {
+					err = w.phone.Scan(t.Context(), code)
+				}
+				if err == nil {
+					err = w.phone.WaitOnline(t.Context())
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				w.history(&post{chat: anna, age: 60 * day, msg: msg})
+			}
+			var once sync.Once
+			w.cfg.newClient = func(device *store.Device, log waLog.Logger) (*whatsmeow.Client, error) {
+				client := whatsmeow.NewClient(device, log)
+				w.phone.Configure(client)
+				client.AddEventHandler(func(evt any) {
+					if evt, ok := evt.(*events.QR); ok {
+						once.Do(func() { go link(evt.Codes[0]) })
+					}
+				})
+				return client, nil
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if err := run(ctx, &out, &w.errs, w.cfg); err != nil || ctx.Err() != nil {
+				t.Fatalf("%v, %v, after\n%s", err, ctx.Err(), out.String())
+			}
+			parse(t, out.String()) // what is for the person is not among the events
+			w.has(map[*wabox.Media]string{old: "Anna (447700900101)"})
+			if w.phone.RequestCount() != 1 {
+				t.Errorf("there were %d requests", w.phone.RequestCount())
+			}
+			props := store.DeviceProps
+			if !props.GetRequireFullSync() || props.GetHistorySyncConfig().GetFullSyncDaysLimit() < 10_000 || !props.GetHistorySyncConfig().GetOnDemandReady() {
+				t.Errorf("it has asked for %v", props)
+			}
+		})
 	}
 }

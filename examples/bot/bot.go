@@ -100,7 +100,7 @@ func openBot(ctx context.Context, cfg config) (_ *bot, err error) {
 	}
 	device, err := b.sessions.GetFirstDevice(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("the session in %s cannot be read; restore the file, or link anew with another -db: %w", cfg.db, err)
+		return nil, fmt.Errorf("the session in %s cannot be read; restore the file, or link again with another -db: %w", cfg.db, err)
 	}
 	if cfg.newClient == nil {
 		b.client = whatsmeow.NewClient(device, cfg.log.Sub("Client"))
@@ -181,7 +181,7 @@ func (b *bot) handle(ctx context.Context, rawEvt any) bool {
 		b.log.Infof("Connected")
 	case *events.LoggedOut:
 		b.forgetSession(ctx)
-		b.end(errors.New("the phone has unlinked the bot; run it again to link it anew"))
+		b.end(errors.New("the phone has unlinked the bot; run it again to link it"))
 	case events.PermanentDisconnect:
 		b.end(fmt.Errorf("WhatsApp has ended the connection for good: %s; fix that, and run the bot again", evt.PermanentDisconnectDescription()))
 	}

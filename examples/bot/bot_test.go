@@ -23,8 +23,8 @@ import (
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	err := demo(t.Context(), &out)
-	if err != nil {
+	box := wabox.Start(t, wabox.Sockets())
+	if err := demoIn(t.Context(), &out, t.TempDir(), box); err != nil {
 		t.Error(err)
 	}
 	story := out.String()
@@ -39,8 +39,11 @@ func TestDemo(t *testing.T) {
 			t.Errorf("there is no %q", want)
 		}
 	}
-	if strings.Contains(story, "oh=") || strings.Contains(story, "hash=") || strings.Contains(story, "error:") {
-		t.Error("there is a query or an error")
+	if strings.Contains(story, "error:") {
+		t.Error("there is an error")
+	}
+	for _, leak := range box.Leaks(out.Bytes()) {
+		t.Error(leak)
 	}
 	if t.Failed() {
 		t.Logf("the story was\n%s", story)

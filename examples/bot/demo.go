@@ -55,6 +55,10 @@ func demo(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer box.Close()
+	return demoIn(ctx, out, dir, box)
+}
+
+func demoIn(ctx context.Context, out io.Writer, dir string, box *wabox.Box) error {
 	s := &stage{
 		out: out, box: box, answers: make(chan answer, 8),
 		cfg: config{db: filepath.Join(dir, "bot.db"), dir: filepath.Join(dir, "media")},

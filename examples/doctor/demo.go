@@ -249,7 +249,8 @@ func (s *stage) judge() error {
 		"address-form":   "answered",
 		"offline-queue":  "yes: 1 had waited",
 		"history-part":   "1 of 1 have come",
-		"new-key":        "1 x other-key",
+		"new-key":        "1 x came with another key",
+		"path-life":      "410 after",
 		"broadcast-list": "by the list 1 of 1",
 	} {
 		if !strings.Contains(record.Answers[name], want) {

@@ -158,13 +158,16 @@ func span(d time.Duration) string {
 
 func cdnStatus(s *state) string {
 	old, fresh := make(map[string]int), make(map[string]int)
-	same := 0
+	same, compared := 0, 0
 	for _, f := range s.Files {
 		if len(f.Old) > 0 {
 			old[f.Old[len(f.Old)-1].text()]++
 		}
 		if len(f.New) > 0 {
 			fresh[f.New[0].text()]++
+		}
+		if f.SameFile != "" {
+			compared++
 		}
 		if f.SameFile == "yes" {
 			same++
@@ -177,8 +180,8 @@ func cdnStatus(s *state) string {
 		return ""
 	}
 	text := "old paths: " + tally(old) + "; new paths: " + tally(fresh)
-	if same > 0 {
-		text += fmt.Sprintf("; %d had the same file", same)
+	if compared > 0 {
+		text += fmt.Sprintf("; of %d compared %d had the same file", compared, same)
 	}
 	return shorten(text)
 }
@@ -188,6 +191,11 @@ func (st status) text() string {
 		return fmt.Sprintf("%d (says expired)", st.Status)
 	}
 	return fmt.Sprint(st.Status)
+}
+
+// isGone reports whether the CDN no longer has a file under a path, rather than trouble of its own.
+func (st status) isGone() bool {
+	return st.Status == http.StatusNotFound || st.Status == http.StatusGone || st.Status == http.StatusForbidden
 }
 
 // tally writes how often each text was there, such as "3 x 410, 1 x 404".
@@ -246,12 +254,13 @@ func pathLife(s *state) string {
 	alive, dead := time.Duration(0), time.Duration(-1)
 	deadStatus := 0
 	for _, f := range s.Files {
+		wasGood := false // before, the CDN can only be late
 		for _, st := range f.New {
 			age := st.At.Sub(f.ToldAt)
 			switch {
 			case st.Status == http.StatusOK:
-				alive = max(alive, age)
-			case age > time.Hour && (dead < 0 || age < dead):
+				alive, wasGood = max(alive, age), true
+			case st.isGone() && (wasGood || age > time.Hour) && (dead < 0 || age < dead):
 				dead, deadStatus = age, st.Status
 			}
 		}
@@ -288,13 +297,13 @@ func newKey(s *state) string {
 	counts := make(map[string]int)
 	for _, f := range s.Files {
 		if f.Resent != "" {
-			counts[f.Resent]++
+			counts[orNothing(f.Resent)]++
 		}
 	}
 	if len(counts) == 0 {
 		return ""
 	}
-	return "sent again with: " + tally(counts)
+	return "the whole message, asked for again: " + tally(counts)
 }
 
 func broadcastList(s *state) string {

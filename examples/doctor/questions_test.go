@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -82,7 +83,7 @@ func TestAnswers(t *testing.T) {
 		"statuses": {"cdn-status", &state{Alive: 2, Files: []*file{
 			{Old: []status{{Status: 410}}, New: []status{{Status: 404}, {Status: 200}}, SameFile: "yes"},
 			{Old: []status{{Status: 403, SaysExpired: true}}},
-		}}, "old paths: 1 x 403 (says expired), 1 x 410, 2 x 200, and not asked for; new paths: 1 x 404; 1 had the same file"},
+		}}, "old paths: 1 x 403 (says expired), 1 x 410, 2 x 200, and not asked for; new paths: 1 x 404; of 1 compared 1 had the same file"},
 		"queued": {"offline-queue", with(&file{Tries: []*try{{At: start, Answers: []answer{{At: at(5 * time.Hour), Said: at(2 * time.Hour), Queued: true}}}}}), "yes: 1 had waited, the longest for 3 h"},
 		"none":   {"offline-queue", with(&file{Tries: []*try{{At: start, Answers: success(time.Second)}}}), notSeen},
 		"kept": {"server-keeps", &state{Watched: at(100 * time.Hour), Files: []*file{{Tries: []*try{
@@ -92,12 +93,16 @@ func TestAnswers(t *testing.T) {
 		"a path": {"path-life", with(&file{ToldAt: start, New: []status{
 			{At: start, Status: 404}, {At: at(time.Second), Status: 200}, {At: at(7 * day), Status: 200}, {At: at(21 * day), Status: 410}, {At: at(28 * day), Status: 410},
 		}}), "good after 7 days, one 410 after 21 days"},
-		"a path that lives": {"path-life", with(&file{ToldAt: start, New: []status{{At: at(7 * day), Status: 200}}}), "good after 7 days"},
-		"a path that dies":  {"path-life", with(&file{ToldAt: start, New: []status{{At: start, Status: 200}, {At: at(7 * day), Status: 404}}}), "404 after 7 days"},
-		"a path of now":     {"path-life", with(&file{ToldAt: start, New: []status{{At: start, Status: 200}}}), notSeen},
-		"a part":            {"history-part", with(&file{Kind: wabox.KindHistory, Tries: []*try{{At: start, Parts: []time.Time{at(90 * time.Second)}}}}), "1 of 1 have come, after 2 min"},
-		"no part":           {"history-part", with(&file{Kind: wabox.KindHistory, Tries: []*try{{At: start, Ack: start}}}), "no: 1 asked for, silence"},
-		"another key":       {"new-key", with(&file{Resent: "other-key"}), "sent again with: 1 x other-key"},
+		"a path that lives":     {"path-life", with(&file{ToldAt: start, New: []status{{At: at(7 * day), Status: 200}}}), "good after 7 days"},
+		"a path that dies":      {"path-life", with(&file{ToldAt: start, New: []status{{At: start, Status: 200}, {At: at(7 * day), Status: 404}}}), "404 after 7 days"},
+		"a path of now":         {"path-life", with(&file{ToldAt: start, New: []status{{At: start, Status: 200}}}), notSeen},
+		"a path that dies soon": {"path-life", with(&file{ToldAt: start, New: []status{{At: start, Status: 404}, {At: at(time.Second), Status: 200}, {At: at(time.Minute), Status: 410}}}), "410 after 1 min"},
+		"a path in trouble":     {"path-life", with(&file{ToldAt: start, New: []status{{At: start, Status: 200}, {At: at(day), Status: 503}, {At: at(2 * day), Status: 200}}}), "good after 2 days"},
+		"a path that is late":   {"path-life", with(&file{ToldAt: start, New: []status{{At: start, Status: 404}, {At: at(time.Second), Status: 404}}}), notSeen},
+		"another file":          {"cdn-status", with(&file{New: []status{{Status: 200}}, SameFile: "no"}), "old paths: none; new paths: 1 x 200; of 1 compared 0 had the same file"},
+		"a part":                {"history-part", with(&file{Kind: wabox.KindHistory, Tries: []*try{{At: start, Parts: []time.Time{at(90 * time.Second)}}}}), "1 of 1 have come, after 2 min"},
+		"no part":               {"history-part", with(&file{Kind: wabox.KindHistory, Tries: []*try{{At: start, Ack: start}}}), "no: 1 asked for, silence"},
+		"another key":           {"new-key", with(&file{Resent: "other-key"}), "the whole message, asked for again: 1 x came with another key"},
 		"a list": {"broadcast-list", with(&file{Kind: wabox.KindList, Tries: []*try{
 			{Form: wabox.Form{To: wabox.ByNumber, Participant: wabox.ByNumber}}, {Form: number, Answers: success(0)},
 		}}), "by the list 0 of 1 answered, by the direct chat 1 of 1"},
@@ -114,6 +119,28 @@ func TestAnswers(t *testing.T) {
 	for _, q := range questions {
 		if got := q.answerOf(&state{}); got != notSeen {
 			t.Errorf("without anything seen, %s is %q", q.name, got)
+		}
+	}
+}
+
+func TestVersions(t *testing.T) {
+	t.Parallel()
+	mine := &debug.Module{Path: "../..", Version: "(devel)"}
+	for want, info := range map[string]*debug.BuildInfo{
+		"unknown unknown": nil,
+		"v0.1.0 v0.2.0": {Deps: []*debug.Module{
+			{Path: "example.com/other", Version: "v1.0.0"}, {Path: "github.com/whatsmeow-plugins/reupload", Version: "v0.1.0"}, {Path: "go.mau.fi/whatsmeow", Version: "v0.2.0"},
+		}},
+		"v0.1.0 (a checkout) v0.2.0 (replaced)": {Deps: []*debug.Module{
+			{Path: "github.com/whatsmeow-plugins/reupload", Version: "v0.1.0", Replace: mine}, {Path: "go.mau.fi/whatsmeow", Version: "v0.2.0", Replace: mine},
+		}},
+		"v0.1.0 (a checkout, commit c95ace1c95ac, changed) unknown": {
+			Deps:     []*debug.Module{{Path: "github.com/whatsmeow-plugins/reupload", Version: "v0.1.0", Replace: mine}},
+			Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "c95ace1c95ace1c95ace1"}, {Key: "vcs.modified", Value: "true"}},
+		},
+	} {
+		if made := versionsOf(info); made.Reupload+" "+made.Whatsmeow != want || made.Go == "" {
+			t.Errorf("got %+v, want %s", made, want)
 		}
 	}
 }

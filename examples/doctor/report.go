@@ -54,10 +54,13 @@ func number(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
+// reportsTo is where a person sends a report.
+const reportsTo = "https://github.com/whatsmeow-plugins/reupload/issues/new/choose"
+
 // report writes the block that a person puts into a report.
 func (d *doctor) report(r *wabox.Record) {
 	s := d.state
-	d.say("\nFor a report, copy what is between the lines, and attach this file:\n%s\n", d.cfg.record)
+	d.say("\nFor a report, copy what is between the lines, and attach this file:\n%s\nReports go to %s\n", d.cfg.record, reportsTo)
 	d.say("---------- reupload doctor ----------")
 	row := func(name, text string) { d.say("%s", wrap(name, text, 16)) }
 	row("reupload", r.MadeWith.Reupload)
@@ -97,21 +100,38 @@ func (d *doctor) report(r *wabox.Record) {
 
 // versions returns what the program is built of.
 func versions() wabox.MadeWith {
+	info, _ := debug.ReadBuildInfo()
+	return versionsOf(info)
+}
+
+// versionsOf reads build information, which can be nil. A checkout is not named by its directory,
+// which says whose machine it is, but by its commit: go build knows that, and go run does not.
+func versionsOf(info *debug.BuildInfo) wabox.MadeWith {
 	made := wabox.MadeWith{Reupload: "unknown", Whatsmeow: "unknown", Go: runtime.Version()}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
+	if info == nil {
 		return made
 	}
-	for _, dep := range info.Deps {
-		version := dep.Version
-		if dep.Replace != nil {
-			version += " (replaced)" // and not by what: it can be a path of this machine
+	commit, changed := "", ""
+	for _, setting := range info.Settings {
+		switch {
+		case setting.Key == "vcs.revision":
+			commit = ", commit " + setting.Value[:min(12, len(setting.Value))]
+		case setting.Key == "vcs.modified" && setting.Value == "true":
+			changed = ", changed"
 		}
+	}
+	for _, dep := range info.Deps {
 		switch dep.Path {
 		case "github.com/whatsmeow-plugins/reupload":
-			made.Reupload = version
+			made.Reupload = dep.Version
+			if dep.Replace != nil {
+				made.Reupload += " (a checkout" + commit + changed + ")"
+			}
 		case "go.mau.fi/whatsmeow":
-			made.Whatsmeow = version
+			made.Whatsmeow = dep.Version
+			if dep.Replace != nil {
+				made.Whatsmeow += " (replaced)"
+			}
 		}
 	}
 	return made

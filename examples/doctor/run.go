@@ -339,7 +339,7 @@ func (d *doctor) isGone(ctx context.Context, f *file) (bool, error) {
 			d.state.Alive++
 		}
 	})
-	return st.Status == http.StatusNotFound || st.Status == http.StatusGone || st.Status == http.StatusForbidden, nil
+	return st.isGone(), nil
 }
 
 // examineFile asks for one file, and looks at what has come of it. It reports whether the phone has

@@ -47,7 +47,16 @@ var (
 func demo(ctx context.Context, out io.Writer, dsn string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("the demo was not through after %v", patience))
 	defer cancel()
-	s := &stage{out: out, phones: make(map[string]*wabox.Account), files: make(map[file]*wabox.Media)}
+	box, err := wabox.New(wabox.Sockets())
+	if err != nil {
+		return err
+	}
+	defer box.Close()
+	return demoIn(ctx, out, dsn, box)
+}
+
+func demoIn(ctx context.Context, out io.Writer, dsn string, box *wabox.Box) error {
+	s := &stage{out: out, box: box, phones: make(map[string]*wabox.Account), files: make(map[file]*wabox.Media)}
 	if dsn == "" {
 		private, stop, err := startPostgres(ctx)
 		if err != nil {
@@ -57,11 +66,6 @@ func demo(ctx context.Context, out io.Writer, dsn string) error {
 		dsn = private
 		s.say("demo", "started a private PostgreSQL")
 	}
-	var err error
-	if s.box, err = wabox.New(wabox.Sockets()); err != nil {
-		return err
-	}
-	defer s.box.Close()
 	s.configure(dsn, demoTimeout)
 	if err := s.play(ctx); err != nil {
 		s.say("demo", "WRONG: %v", err)

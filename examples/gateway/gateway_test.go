@@ -82,7 +82,8 @@ func newDatabase(t testing.TB) (dsn string) {
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	err := demo(t.Context(), &out, "")
+	box := wabox.Start(t, wabox.Sockets())
+	err := demoIn(t.Context(), &out, "", box)
 	skipWithoutPostgres(t, err)
 	if err != nil {
 		t.Error(err)
@@ -96,8 +97,11 @@ func TestDemo(t *testing.T) {
 			t.Errorf("there is no %q", want)
 		}
 	}
-	if strings.Contains(story, "oh=") || strings.Contains(story, "hash=") || strings.Contains(story, "error: ") {
-		t.Error("there is a query or an error")
+	if strings.Contains(story, "error: ") {
+		t.Error("there is an error")
+	}
+	for _, leak := range box.Leaks(out.Bytes()) {
+		t.Error(leak)
 	}
 	if t.Failed() {
 		t.Logf("the story was\n%s", story)
@@ -194,9 +198,10 @@ func testDocument(t *testing.T, s *stage) {
 		t.Errorf("got %s", got)
 	}
 	for name, want := range map[string]string{
-		"Content-Type":           "text/html",
-		"Content-Disposition":    "attachment; filename*=utf-8''B%C3%BCcher%20%221%22.html",
-		"X-Content-Type-Options": "nosniff",
+		"Content-Type":            "text/html",
+		"Content-Disposition":     "attachment; filename*=utf-8''B%C3%BCcher%20%221%22.html",
+		"X-Content-Type-Options":  "nosniff",
+		"Content-Security-Policy": "sandbox; default-src 'none'",
 	} {
 		if got := got.header.Get(name); got != want {
 			t.Errorf("%s: got %s, want %s", name, got, want)

@@ -61,3 +61,27 @@ func TestFailuresAreJSON(t *testing.T) {
 		}
 	}
 }
+
+// TestHandlerSpeaksJSON has what there is not from the gateway's own handler.
+func TestHandlerSpeaksJSON(t *testing.T) {
+	t.Parallel()
+	g := &gateway{cfg: defaults(), cache: newTestCache(t, cacheConfig{}), responses: newResponses(), passed: newPassed(), timings: newTimings()}
+	handler := g.handler()
+	for request, want := range map[string]int{
+		"GET /nowhere":     http.StatusNotFound,
+		"DELETE /accounts": http.StatusMethodNotAllowed,
+		"POST /accounts/491701234567/chats/1/messages/2/media": http.StatusMethodNotAllowed,
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequest(method, "http://127.0.0.1:8080"+path, nil))
+		var body failure
+		err := json.Unmarshal(w.Body.Bytes(), &body)
+		if w.Code != want || err != nil || body.Error == "" || w.Header().Get("Content-Type") != "application/json" {
+			t.Errorf("%s: got %d, %v, %q", request, w.Code, w.Header(), w.Body)
+		}
+		if want == http.StatusMethodNotAllowed && !strings.Contains(w.Header().Get("Allow"), http.MethodGet) {
+			t.Errorf("%s: allowed is %q", request, w.Header().Get("Allow"))
+		}
+	}
+}

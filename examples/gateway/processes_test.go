@@ -433,6 +433,11 @@ func TestProcesses(t *testing.T) {
 	if err := f.asked(files.Load()); err != nil {
 		t.Error(err)
 	}
+	for _, p := range f.all() {
+		for _, leak := range f.box.Leaks([]byte(p.out.String())) {
+			t.Errorf("%s has logged %s", p.name, leak)
+		}
+	}
 }
 
 // asked checks that the phones were asked for each file once.
