@@ -80,8 +80,8 @@ func TestWithRequest(t *testing.T) {
 	})
 }
 
-// What a table has of paths is tried before the phone is asked: a direct path, or a URL of any host,
-// as it was stored. The bot names them in Lookup, or in the request of a download.
+// What a table has of paths is tried before the phone is asked: a direct path, or a URL of any
+// host, as it was stored. The bot names them in Lookup, or in the request of a download.
 func TestPathsOfATable(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		for form, around := range map[string][2]string{

@@ -66,8 +66,8 @@ func TestPathOf(t *testing.T) {
 	}
 }
 
-// FuzzNames has names of chats and files, and types, that senders make up. Whatever they are, a file
-// stays in its folder, has a name that every file system can have, and is no program.
+// FuzzNames has names of chats and files, and types, that senders make up. Whatever they are, a
+// file stays in its folder, has a name that every file system can have, and is no program.
 func FuzzNames(f *testing.F) {
 	f.Add("Anna", "447700900101", "Offer.pdf", "application/pdf", int64(1709251198))
 	f.Add("../..", "1", "../../.bashrc", "", int64(0))
