@@ -49,7 +49,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	t.Parallel()
 	needsCheckout(t)
 	var documents []string
-	for _, pattern := range []string{"*.md", "docs/*.md", "wabox/*.md", "examples/*/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "wabox/*.md", "simulation/*.md", "examples/*/*.md"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil || len(found) == 0 {
 			t.Fatalf("%s: %v, %v", pattern, found, err)
