@@ -128,6 +128,27 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+func TestMethodThatTheCDNDoesNotHave(t *testing.T) {
+	t.Parallel()
+	box := newBox(t)
+	media := box.Upload([]byte("picture"), whatsmeow.MediaImage)
+	transport := box.Transport()
+	defer transport.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "https://mmg.whatsapp.net"+media.DirectPath, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	asked := box.Asked()
+	if resp.StatusCode != http.StatusMethodNotAllowed || len(asked) != 1 || asked[0].Status != resp.StatusCode {
+		t.Errorf("got %s, and recorded is %+v", resp.Status, asked)
+	}
+}
+
 // get downloads as whatsmeow does, without its patience for broken connections.
 func get(box *wabox.Box, media *wabox.Media, directPath string) (status int, body []byte, err error) {
 	transport := box.Transport()

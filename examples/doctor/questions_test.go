@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"go.mau.fi/whatsmeow/types"
+
 	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
@@ -142,5 +144,27 @@ func TestVersions(t *testing.T) {
 		if made := versionsOf(info); made.Reupload+" "+made.Whatsmeow != want || made.Go == "" {
 			t.Errorf("got %+v, want %s", made, want)
 		}
+	}
+}
+
+// One file of each kind comes first, then direct chats and groups in turn, then the rest.
+func TestInTurn(t *testing.T) {
+	t.Parallel()
+	of := func(ids ...types.MessageID) (rows []row) {
+		for _, id := range ids {
+			rows = append(rows, row{id: id})
+		}
+		return rows
+	}
+	rows := inTurn(map[string][]row{
+		wabox.KindDirect: of("d1", "d2"), wabox.KindGroup: of("g1", "g2", "g3", "g4"),
+		wabox.KindHistory: of("h1", "h2"), wabox.KindList: of("l1"),
+	})
+	var got []types.MessageID
+	for _, r := range rows {
+		got = append(got, r.id)
+	}
+	if want := []types.MessageID{"d1", "g1", "h1", "l1", "d2", "g2", "g3", "g4", "h2"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
