@@ -147,6 +147,34 @@ func TestAllKinds(t *testing.T) {
 	}
 }
 
+// TestPace keeps the pace between two requests, and no pace at all if it is 0.
+func TestPace(t *testing.T) {
+	t.Parallel()
+	for pace, holds := range map[time.Duration]func(took time.Duration) bool{
+		time.Second / 2: func(took time.Duration) bool { return took >= time.Second*3/2-10*time.Millisecond },
+		0:               func(took time.Duration) bool { return took < 2*time.Second }, // the library's own is a second
+	} {
+		t.Run(pace.String(), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			var posts []*post
+			for range 4 {
+				media, msg := w.picture()
+				w.box.Expire(media)
+				posts = append(posts, &post{chat: anna, age: 60 * day, msg: msg})
+			}
+			w.history(posts...)
+			if got := summary(t, w.run(func(cfg *config) { cfg.plan.pace = pace })); got != "saved 4" {
+				t.Errorf("the summary is %s", got)
+			}
+			requests := w.phone.Requests()
+			if took := requests[3].At.Sub(requests[0].At); len(requests) != 4 || !holds(took) {
+				t.Errorf("%d requests took %s", len(requests), took)
+			}
+		})
+	}
+}
+
 func TestMessagesThatComeMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
