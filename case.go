@@ -65,12 +65,13 @@ const (
 // A contender is a candidate in a case.
 type contender struct {
 	candidate
-	state contenderState
-	cause error // why it has brought nothing
-	final bool  // the cause is the phone's final word
-	paid  bool  // its request counts for what a file may have in an hour
-	path  *try  // the path in its answer
-	said  error // the error that its answer had besides a path
+	state  contenderState
+	cause  error // why it has brought nothing
+	final  bool  // the cause is the phone's final word
+	counts bool  // its request is one of the case's
+	paid   bool  // its request counts for what a file may have in an hour
+	path   *try  // the path in its answer
+	said   error // the error that its answer had besides a path
 }
 
 type contenderState int
@@ -174,6 +175,19 @@ func (c *fileCase) pathOf(path string) *try {
 	return nil
 }
 
+// toldBy returns the contender in whose answer the phone has told a path, now or before; or nil.
+func (c *fileCase) toldBy(t *try) *contender {
+	if t.from != nil {
+		return t.from
+	}
+	for _, who := range c.contenders {
+		if who.entry.DirectPath == t.path && who.entry.Asked.Outcome == outcomeFound {
+			return who
+		}
+	}
+	return nil
+}
+
 // addPath adds a path to try, unless it is known. A path that the phone has just told for a
 // contender is tried in any case.
 func (c *fileCase) addPath(path string, from *contender) *try {
@@ -208,7 +222,7 @@ func (c *fileCase) lookedUp(found []candidate, err error) {
 
 // asks notes that a contender's request is on its way.
 func (c *fileCase) asks(who *contender) {
-	who.state = flying
+	who.state, who.counts = flying, true
 	c.last = who
 	c.asked++
 }
@@ -235,10 +249,12 @@ func (c *fileCase) hushes(who *contender) {
 // lands notes how a contender's request has ended.
 func (c *fileCase) lands(who *contender, r reading) {
 	who.state = over
+	if who.counts && (wasNotSent(r.err) || r.again) {
+		c.asked--
+	}
 	switch {
 	case wasNotSent(r.err):
 		who.cause = r.err
-		c.asked--
 	case r.err != nil:
 		who.cause = r.err
 	case r.result.DirectPath != "":
@@ -434,6 +450,8 @@ func (c *fileCase) cause() error {
 		switch {
 		case who.state != over:
 			left = true
+		case wasNotSent(who.cause): // it may help soon
+			return who.cause
 		case who.final && final == nil:
 			final = who.cause
 		case !who.final && other == nil:

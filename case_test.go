@@ -374,6 +374,37 @@ func TestCaseIsNotFinalWithOthersLeft(t *testing.T) {
 	}
 }
 
+// What was not asked for may help soon, whatever came of the others.
+func TestCauseIsWhatWasNotAsked(t *testing.T) {
+	t.Parallel()
+	for _, r := range []reading{lostReading, {err: ErrTimeout}, {result: Result{Status: StatusGeneralError}}} {
+		m, next := startCase(t, contestant("A1", byCaller), contestant("B2", byDelivery))
+		m.lookedUp(nil, nil)
+		m.land(t, next(toAsk).contender.entry.MessageID, r)
+		m.land(t, next(toAsk).contender.entry.MessageID, reading{err: errSourceSilent})
+		if end := next(toEnd); end.cause != errSourceSilent {
+			t.Errorf("after %v the cause is %v", r, end.cause)
+		}
+	}
+}
+
+// A request that was sent for another case, or not at all, leaves the case as many as before.
+func TestCaseCountsItsOwnRequests(t *testing.T) {
+	t.Parallel()
+	m, next := startCase(t, contestant("A1", byCaller), contestant("B2", byCaller), contestant("C3", byCaller))
+	m.lookedUp(nil, nil)
+	m.joins(m.contenders[0])
+	m.land(t, "A1", reading{err: ErrTimeout, again: true})
+	m.land(t, next(toAsk).contender.entry.MessageID, reading{err: ErrTimeout, again: true})
+	if m.asked != 0 {
+		t.Errorf("it counts %d requests", m.asked)
+	}
+	m.land(t, next(toAsk).contender.entry.MessageID, reading{err: ErrTimeout})
+	if m.asked != 1 {
+		t.Errorf("then it counts %d requests", m.asked)
+	}
+}
+
 func TestCaseTriesAFreshPathAgain(t *testing.T) {
 	t.Parallel()
 	m := new(fileCase)

@@ -362,7 +362,7 @@ func (cs *cases) ask(c *openCase, w *want, who *contender) {
 	err := cs.flights.begin(question{
 		entry: who.entry, key: who.key, source: who.source(), lane: w.lane, byBot: who.isNamed(),
 		ended: func(r reading) {
-			if who.paid && (wasNotSent(r.err) || isOutage(r.err)) {
+			if who.paid && (wasNotSent(r.err) || isOutage(r.err) || r.again) {
 				cs.spend(c.key, -1, time.Now())
 			}
 			c.change(func(m *fileCase) { m.lands(who, r) })
@@ -405,13 +405,16 @@ func (cs *cases) download(ctx context.Context, c *openCase, w *want, next step) 
 	var from *contender
 	c.change(func(m *fileCase) {
 		isBad = m.tried(next.try, v, cause, time.Now())
-		from = next.try.from
+		from = m.toldBy(next.try)
 	})
 	if v == pathGood || v == pathLikely {
 		if v == pathGood { // otherwise it is noted at the end of the file
 			cs.paths.move(w.file.location(), l.path)
 		}
-		if next.try.fresh {
+		if from != nil {
+			cs.flights.proved(from.key, l.path)
+		}
+		if isFresh {
 			cs.heals(c.key)
 		}
 		return resp, true
@@ -419,10 +422,10 @@ func (cs *cases) download(ctx context.Context, c *openCase, w *want, next step) 
 	release()
 	if isBad {
 		cs.paths.spoil(w.file.at(l.path))
-		if from != nil {
+		if from != nil && (isFresh || cs.flights.hasJustTold(from.key, l.path)) {
 			cs.flights.useless(from.entry, from.key, cause) // or each download would ask again
 		}
-		if v == pathWrong && from != nil {
+		if v == pathWrong && isFresh {
 			cs.report.wrongFile()
 		}
 	}

@@ -283,6 +283,8 @@ type reading struct {
 	err    error
 	stamp  string // tells one answer about a message from another
 	sealed bool   // the phone has sealed it with the message's key, and so knows the message
+	// again means that it is that of an earlier request, and nothing was sent for this one.
+	again bool
 	// partial means that the phone was silent about some names of the message, and others were not
 	// tried.
 	partial bool

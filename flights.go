@@ -71,8 +71,9 @@ type idRecord struct {
 // An ending is how the last request for a file ended, as far as this process knows.
 type ending struct {
 	reading
-	asked Asked
-	at    time.Time // when, with the monotonic clock; zero while it has not ended
+	asked  Asked
+	at     time.Time // when, with the monotonic clock; zero while it has not ended
+	proved bool      // the path that it has brought has led to the file
 }
 
 // Limits of what is kept. An item has some hundred bytes, and a path at most 2 KiB.
@@ -110,9 +111,13 @@ type question struct {
 // begin sends a request, or joins one that is on its way. It does not wait. The error is ErrClosed,
 // or wraps ErrInvalidRequest.
 func (f *flights) begin(q question) error {
-	d, err := f.join(q)
+	d, known, err := f.join(q)
 	if err != nil {
 		return err
+	}
+	if d == nil {
+		q.ended(known)
+		return nil
 	}
 	if q.insists {
 		f.queue.insist(d.ticket)
@@ -162,31 +167,39 @@ func asksAgain(q question, err error) bool {
 		errors.Is(err, ErrPhoneSilent) && (q.lane == backfill || q.insists)
 }
 
-// join finds the flight of a file, or makes it.
-func (f *flights) join(q question) (*driver, error) {
+// join finds the flight of a file, or makes it. It returns none if the last one has ended since the
+// caller has looked at what is known of the file, but how that ended.
+func (f *flights) join(q question) (d *driver, known reading, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
-		return nil, ErrClosed
+		return nil, known, ErrClosed
 	}
 	r := f.record(q.key.id)
 	for _, d := range r.drivers {
 		if d.key == q.key {
 			d.callers++
 			d.listeners = append(d.listeners, q)
-			return d, nil
+			return d, known, nil
 		}
+	}
+	last, seen := f.endings.get(q.key), q.entry.Asked
+	if !q.insists && !last.at.IsZero() && last.asked != seen && !last.asked.At.Before(seen.At) {
+		f.retire(q.key.id)
+		known = last.reading
+		known.again = true
+		return nil, known, nil
 	}
 	c, err := newRetryCipher(q.entry.MediaKey)
 	if err != nil {
 		f.retire(q.key.id)
-		return nil, err
+		return nil, known, err
 	}
-	d := newDriver(f, q, c)
+	d = newDriver(f, q, c)
 	r.drivers = append(r.drivers, d)
 	f.count++
 	f.landing.Add(1)
-	return d, nil
+	return d, known, nil
 }
 
 // record returns what was asked under a message id. It needs f.mu.
@@ -413,12 +426,17 @@ func (f *flights) settle(key identity, before Entry, what reading, late, uncerta
 	}
 	last := f.endings.get(key)
 	if !tells { // it is not about the file: a context, the connection, Close
-		if !isOutage(what.err) && kind != outcomeOutage || last.asked.At.IsZero() || !last.at.IsZero() {
+		isAway := what.err == errAway // and the answer may be waiting
+		if !isAway && !isOutage(what.err) && kind != outcomeOutage || last.asked.At.IsZero() || !last.at.IsZero() {
 			return before.Asked, false, false
 		}
 		last.asked = Asked{At: time.Now().Truncate(time.Second), Outcome: outcomeOutage, Failures: before.Asked.Failures}
-		f.endings.set(key, last) // undo what noteSent has noted
-		f.close(key)
+		if isAway {
+			last.asked.Outcome = outcomePartial
+		} else {
+			f.close(key)
+		}
+		f.endings.set(key, last) // instead of what noteSent has noted
 		return last.asked, true, false
 	}
 	if late && !what.bringsPath() && last.bringsPath() {
@@ -432,7 +450,7 @@ func (f *flights) settle(key identity, before Entry, what reading, late, uncerta
 	if last.bringsPath() {
 		known = last.result.DirectPath
 	}
-	f.endings.set(key, ending{what, asked, time.Now()})
+	f.endings.set(key, ending{reading: what, asked: asked, at: time.Now()})
 	if !kind.isSilence() {
 		f.close(key)
 	}
@@ -470,6 +488,25 @@ func (f *flights) recall(key identity, e *Entry) {
 			e.Asked = o.asked
 		}
 	}
+}
+
+// proved notes that the path which an answer has brought leads to the file.
+func (f *flights) proved(key identity, path string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if o := f.endings.get(key); o.bringsPath() && o.result.DirectPath == path && !o.proved {
+		o.proved = true
+		f.endings.set(key, o)
+	}
+}
+
+// hasJustTold reports whether an answer has brought a path a moment ago that has not led to the
+// file so far: the callers that got it may have left before they could know.
+func (f *flights) hasJustTold(key identity, path string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	o := f.endings.get(key)
+	return o.bringsPath() && o.result.DirectPath == path && !o.proved && time.Since(o.at) < shortPause
 }
 
 // useless notes that the path which an answer has brought does not lead to the file.

@@ -72,6 +72,44 @@ func TestUncertainNameIsNoPause(t *testing.T) {
 	})
 }
 
+// A caller that looks just before a request ends, and asks just after that, gets how it has ended,
+// and nothing is sent.
+func TestRequestThatHasJustEnded(t *testing.T) {
+	onStage(t, func(s *stage) {
+		e := file(1)
+		c := s.ask(asking(e))
+		s.acks(e)
+		c.endsAfter(stageTimeout, ErrTimeout)
+		s.ask(asking(e)).ends(ErrTimeout)
+		s.sent("0@0s")
+		insisting := asking(e)
+		insisting.insists = true
+		d := s.ask(insisting)
+		s.finds(e, "/new")
+		d.heals("/new")
+		s.sent("0@0s", "0@30s")
+		s.landing.Wait()
+		s.ask(asking(e)).heals("/new")
+		known := asking(e)
+		s.recall(known.key, &known.entry)
+		f := s.ask(known)
+		s.finds(e, "/newer")
+		f.heals("/newer")
+		s.sent("0@0s", "0@30s", "0@30s")
+	})
+}
+
+// An answer may wait for a bot that was away: the file is asked for again after a minute.
+func TestBotThatIsAway(t *testing.T) {
+	onStage(t, func(s *stage) {
+		c := s.ask(asking(file(1)))
+		s.acks(file(1))
+		s.line.breaks()
+		c.endsAfter(stageTimeout, errAway)
+		s.outcomes(outcomeUnknown, outcomePartial)
+	})
+}
+
 // Names that could not be found out without a connection are found out when it is back.
 func TestNamesAreFoundOutAgain(t *testing.T) {
 	onStage(t, func(s *stage) {

@@ -60,7 +60,7 @@ const (
 	outcomeInvalid    Outcome = 8  // an answer that makes no sense, or leads nowhere
 	outcomeOutage     Outcome = 9  // the bot's own connection went before the server had the request
 	outcomeUnacked    Outcome = 10 // the server has not acknowledged the request
-	outcomePartial    Outcome = 11 // no answer in time about one name of the message, and another was not tried
+	outcomePartial    Outcome = 11 // no answer in time, but another name was not tried, or the bot was away
 )
 
 // An Index remembers which message a file belongs to, for many accounts.

@@ -2,6 +2,7 @@ package reupload_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -129,6 +130,27 @@ func TestBrokenUploadIsReplaced(t *testing.T) {
 		time.Sleep(defaultSilencePause)
 		r.heals(p)
 		r.asked(2)
+	})
+}
+
+// A caller can leave before it is known that the new path leads nowhere. The next one finds that
+// out, and does not ask the phone for another upload of what it does not have.
+func TestUselessPathOfACallerThatHasLeft(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		p := r.receivePicture()
+		r.phone.Phone(func(wabox.Request) []wabox.Answer {
+			return []wabox.Answer{{Result: wabox.Success, DirectPath: "/v/t62.7118-24/nowhere.enc?ccb=11-4&oh=x&oe=7FFFFFFF", Delay: 4 * time.Second}}
+		})
+		for i := range 5 {
+			ctx, cancel := context.WithTimeout(r.ctx(), 5*time.Second)
+			_, err := r.client.Download(ctx, p.image)
+			cancel()
+			if cause := reupload.Cause(err); i > 0 && !errors.Is(cause, reupload.ErrInvalidAnswer) {
+				t.Errorf("attempt %d: %v (cause: %v)", i+1, err, cause)
+			}
+		}
+		r.asked(1)
 	})
 }
 

@@ -20,8 +20,8 @@ import (
 //	sealed: lost; an answer that does not open | refusalPause
 //	silence, and since then nothing has come   | heldLife: the server still holds the request
 //	from the phone                             |
-//	silence about one name of the message, and | shortPause, twice that after the next one in
-//	another was not tried; no ack              | a row, and so on, up to refusalPause
+//	silence about one of two names, or while   | shortPause, twice that after the next one in
+//	the bot was away; no ack                   | a row, and so on, up to refusalPause
 //	silence, an unsealed answer, a general     | silencePause, and so on likewise
 //	error, a refused receipt, nonsense         |
 type policy struct {

@@ -2,6 +2,8 @@ package simulation
 
 import (
 	"fmt"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -87,6 +89,9 @@ func (w *World) keep(f *file, path string, again bool) *upload {
 	t := w.dice.For("upload", f.n, w.uploadsOf[f])
 	w.uploadsOf[f]++
 	u.dies = u.at.Add(t.Between(w.Life, 2*w.Life))
+	if expiry := expiryOf(path); expiry.Before(u.dies) {
+		u.dies = expiry
+	}
 	if t.Chance(w.CDN) {
 		kinds := []Kind{cdnFails, cdnBusy, cdnStalls, cdnRedirect, cdnCuts, cdnOther, cdnForbids}
 		if again {
@@ -96,6 +101,20 @@ func (w *World) keep(f *file, path string, again bool) *upload {
 	}
 	w.uploads[bare(path)] = u
 	return u
+}
+
+// expiryOf returns until when a direct path is signed, after which the box turns it down.
+func expiryOf(path string) time.Time {
+	_, query, _ := strings.Cut(path, "?")
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		panic(err)
+	}
+	seconds, err := strconv.ParseInt(values.Get("oe"), 16, 64)
+	if err != nil {
+		panic(err)
+	}
+	return time.Unix(seconds, 0)
 }
 
 // bare returns a direct path without its query.

@@ -145,13 +145,16 @@ func (b *bot) strangerEdits(t *Throw) {
 	}
 }
 
+// cardPrefix begins the ids of messages with cards.
+const cardPrefix = "SC"
+
 // strangerCards sends messages with as many cards as there may be.
 func (b *bot) strangerCards(t *Throw) {
 	c := b.strangerChat(t)
 	m := b.victim(t)
 	for range 5 + t.IntN(25) {
 		in := b.stranger.incoming(c)
-		in.ID = fmt.Sprintf("SC%d", b.messageCount.Add(1))
+		in.ID = fmt.Sprint(cardPrefix, b.messageCount.Add(1))
 		var f *file
 		if m != nil && t.Chance(0.3) {
 			f = m.file

@@ -231,13 +231,19 @@ func (d *download) excuse() string {
 // hasAskedForFile returns for how many messages with its file the phone was asked in the hour
 // before a download's end, and did not answer well. It needs w.mu.
 func (b *bot) hasAskedForFile(d *download) int {
-	asked := make(map[*message]bool)
+	hash := string(d.message.media.FileEncSHA256)
+	type asking struct {
+		id      types.MessageID
+		message *message
+	}
+	asked := make(map[asking]bool)
 	for _, r := range slices.Backward(b.receipts) {
 		if time.Since(r.at) > time.Hour {
 			break
 		}
-		if r.message != nil && string(r.message.media.FileEncSHA256) == string(d.message.media.FileEncSHA256) {
-			asked[r.message] = true
+		isCard := r.message == nil && strings.HasPrefix(r.id, cardPrefix) && b.carded[hash]
+		if isCard || r.message != nil && string(r.message.media.FileEncSHA256) == hash {
+			asked[asking{r.id, r.message}] = true
 		}
 	}
 	return len(asked)
@@ -331,7 +337,7 @@ func (b *bot) remembers(m *mail) bool {
 	case indexFails, indexIgnores, indexSlow:
 		return false
 	case indexSmall:
-		return b.stored-m.stored < b.Capacity/10 // of eight at random the oldest goes
+		return b.stored-m.stored < b.Capacity/20 // of eight at random the oldest goes
 	case indexSQLite:
 		return time.Since(m.at) < sqlindex.DefaultMaxAge-day
 	}
