@@ -242,7 +242,8 @@ func (b *bot) hasAskedForFile(d *download) int {
 			break
 		}
 		isCard := r.message == nil && strings.HasPrefix(r.id, cardPrefix) && b.carded[hash]
-		if isCard || r.message != nil && string(r.message.media.FileEncSHA256) == hash {
+		isQuote := r.message == nil && slices.ContainsFunc(b.byID[r.id], func(m *message) bool { return string(m.media.FileEncSHA256) == hash })
+		if isCard || isQuote || r.message != nil && string(r.message.media.FileEncSHA256) == hash {
 			asked[asking{r.id, r.message}] = true
 		}
 	}
