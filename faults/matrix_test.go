@@ -54,7 +54,7 @@ func TestMatrix(t *testing.T) {
 			t.Fatal(err)
 		}
 	} else if !bytes.Equal(made, text) {
-		t.Errorf("%s is not what the test makes of it; go test -run TestMatrix -update writes it anew", pageFile)
+		t.Errorf("%s is not what the test makes of it; go test -run TestMatrix -update writes it again", pageFile)
 	}
 }
 
