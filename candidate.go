@@ -29,6 +29,9 @@ type candidate struct {
 	// quoted means that the message is known from a quote or an edit alone, whose sender chooses
 	// the id, the chat and the sender that it says.
 	quoted bool
+	// fresh means that the phone has just told the path of the entry, which has not led to the file
+	// so far.
+	fresh bool
 	// uncertain reports whether the client's store has failed, so that the message may have another
 	// key, too.
 	uncertain bool
@@ -88,7 +91,7 @@ func (c *candidate) merge(other candidate) {
 	e, o := &c.entry, &other.entry
 	newer := o.Asked.At.After(e.Asked.At) && time.Until(o.Asked.At) <= maxSkew
 	if e.DirectPath == "" || newer && o.DirectPath != "" {
-		e.DirectPath = o.DirectPath
+		e.DirectPath, c.fresh = o.DirectPath, other.fresh
 	}
 	if newer {
 		e.Asked = o.Asked

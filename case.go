@@ -143,17 +143,23 @@ type step struct {
 // known already are left as they are.
 func (c *fileCase) know(found []candidate) {
 	for _, f := range found {
-		i := slices.IndexFunc(c.contenders, func(other *contender) bool { return other.key == f.key })
-		if i < 0 {
-			c.contenders = append(c.contenders, &contender{candidate: f})
+		who := &contender{candidate: f}
+		if i := slices.IndexFunc(c.contenders, func(other *contender) bool { return other.key == f.key }); i < 0 {
+			c.contenders = append(c.contenders, who)
 		} else {
-			known := c.contenders[i]
-			known.rank, known.quoted = min(known.rank, f.rank), known.quoted && f.quoted
+			who = c.contenders[i]
+			who.rank, who.quoted = min(who.rank, f.rank), who.quoted && f.quoted
 		}
 		for _, path := range f.paths() {
-			if t := c.addPath(path, nil); t != nil && f.vouches(path) {
-				t.vouched = true
+			isNew := c.pathOf(path) == nil
+			t := c.addPath(path, nil)
+			if t == nil {
+				continue
 			}
+			if isNew && f.fresh && path == f.entry.DirectPath {
+				t.fresh, t.from = true, who
+			}
+			t.vouched = t.vouched || f.vouches(path)
 		}
 	}
 	slices.SortStableFunc(c.contenders, func(a, b *contender) int { return int(a.rank - b.rank) })
@@ -170,19 +176,6 @@ func (c *fileCase) pathOf(path string) *try {
 	for _, t := range c.tries {
 		if t.path == path {
 			return t
-		}
-	}
-	return nil
-}
-
-// toldBy returns the contender in whose answer the phone has told a path, now or before; or nil.
-func (c *fileCase) toldBy(t *try) *contender {
-	if t.from != nil {
-		return t.from
-	}
-	for _, who := range c.contenders {
-		if who.entry.DirectPath == t.path && who.entry.Asked.Outcome == outcomeFound {
-			return who
 		}
 	}
 	return nil

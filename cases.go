@@ -405,7 +405,7 @@ func (cs *cases) download(ctx context.Context, c *openCase, w *want, next step) 
 	var from *contender
 	c.change(func(m *fileCase) {
 		isBad = m.tried(next.try, v, cause, time.Now())
-		from = m.toldBy(next.try)
+		from = next.try.from
 	})
 	if v == pathGood || v == pathLikely {
 		if v == pathGood { // otherwise it is noted at the end of the file
@@ -422,10 +422,10 @@ func (cs *cases) download(ctx context.Context, c *openCase, w *want, next step) 
 	release()
 	if isBad {
 		cs.paths.spoil(w.file.at(l.path))
-		if from != nil && (isFresh || cs.flights.hasJustTold(from.key, l.path)) {
+		if from != nil {
 			cs.flights.useless(from.entry, from.key, cause) // or each download would ask again
 		}
-		if v == pathWrong && isFresh {
+		if v == pathWrong && from != nil {
 			cs.report.wrongFile()
 		}
 	}

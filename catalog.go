@@ -23,7 +23,7 @@ type namer interface {
 type catalog struct {
 	index  *guardedIndex
 	names  namer
-	recall func(identity, *Entry) // completes an entry with what this process knows of its requests
+	recall func(identity, *Entry) (isFresh bool) // completes an entry with what this process knows of its requests
 	lookup func(ctx context.Context, fileEncSHA256 []byte) ([]Request, error)
 	asking *outside      // bounds the calls of lookup
 	turn   chan struct{} // one place for each call of lookup that may run: the others wait for theirs
@@ -107,9 +107,13 @@ func (c *candidate) among(seen []candidate) (meant candidate, ok bool) {
 	return meant, ok
 }
 
-// isDoubtful reports whether a message that was seen may be an invention, or unknown to the phone:
-// it is known from a quote or an edit alone, or the phone was asked for it and stayed silent.
-func (c *candidate) isDoubtful() bool { return c.quoted || c.entry.Asked.Outcome.isSilence() }
+// isDoubtful reports whether a message that was seen need not be the one that the bot means, or
+// would not help: it is known from a quote or an edit alone, or the phone was asked for it and
+// stayed silent, or has lost its file.
+func (c *candidate) isDoubtful() bool {
+	o := c.entry.Asked.Outcome
+	return c.quoted || o.isSilence() || o == outcomeNotFound || o == outcomeDecryption
+}
 
 // wasSeen reports whether a message was seen, itself or in a quote or an edit, and not only named
 // by the bot.
@@ -248,6 +252,6 @@ func (c *catalog) candidateOf(ctx context.Context, e Entry, r rank) candidate {
 		found.key.participant, errSender = c.names.canonical(ctx, e.Participant)
 	}
 	found.uncertain = errChat != nil || errSender != nil
-	c.recall(found.key, &found.entry)
+	found.fresh = c.recall(found.key, &found.entry)
 	return found
 }

@@ -475,8 +475,9 @@ func (f *flights) close(key identity) {
 }
 
 // recall completes what an index knows of a file with what this process knows. An index can fail,
-// or be slow.
-func (f *flights) recall(key identity, e *Entry) {
+// or be slow. It reports whether the phone has told the path a moment ago and it has not led to the
+// file so far: the callers that got it may have left before they could know.
+func (f *flights) recall(key identity, e *Entry) (isFresh bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, k := range [...]identity{key, key.withoutFile()} {
@@ -488,6 +489,8 @@ func (f *flights) recall(key identity, e *Entry) {
 			e.Asked = o.asked
 		}
 	}
+	o := f.endings.get(key)
+	return o.bringsPath() && o.result.DirectPath == e.DirectPath && !o.proved && time.Since(o.at) < shortPause
 }
 
 // proved notes that the path which an answer has brought leads to the file.
@@ -498,15 +501,6 @@ func (f *flights) proved(key identity, path string) {
 		o.proved = true
 		f.endings.set(key, o)
 	}
-}
-
-// hasJustTold reports whether an answer has brought a path a moment ago that has not led to the
-// file so far: the callers that got it may have left before they could know.
-func (f *flights) hasJustTold(key identity, path string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	o := f.endings.get(key)
-	return o.bringsPath() && o.result.DirectPath == path && !o.proved && time.Since(o.at) < shortPause
 }
 
 // useless notes that the path which an answer has brought does not lead to the file.

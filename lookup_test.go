@@ -412,6 +412,28 @@ func TestLookupWithManyRows(t *testing.T) {
 	})
 }
 
+// The same person has sent a file twice, and the phone has lost it in the message that was seen. The
+// one that the bot's table names is asked for, though it looks like the first.
+func TestLookupNamesAnotherCopy(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var row reupload.Request
+		r := newUnregisteredRig(t)
+		r.connect()
+		media := r.box.Upload(content(), whatsmeow.MediaImage)
+		in := wabox.Incoming{Chat: aGroup, From: alice}
+		evt := r.receive(in, &waE2E.Message{ImageMessage: media.Image()})
+		row = reupload.NewRequest(&evt.Info, media.Image())
+		r.register(&reupload.Options{Lookup: func(context.Context, []byte) ([]reupload.Request, error) {
+			return []reupload.Request{row}, nil
+		}})
+		seen := r.receive(in, &waE2E.Message{ImageMessage: media.Image()})
+		r.box.Expire(media)
+		r.phone.Script(seen.Info.ID, wabox.Answer{Result: wabox.NotFound})
+		r.heals(picture{media, seen, seen.Message.GetImageMessage()})
+		r.asked(2)
+	})
+}
+
 // Lookup has a wrong id for a message that was seen: that message is meant. One that is named
 // rightly is not taken for the wrong one that Lookup has given before.
 func TestLookupWithWrongIDs(t *testing.T) {

@@ -133,6 +133,33 @@ func TestBrokenUploadIsReplaced(t *testing.T) {
 	})
 }
 
+// A new path that is not good at once is given its time by the next caller too, when the first one
+// has left.
+func TestNewPathOfACallerThatHasLeft(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newUnregisteredRig(t)
+		media := r.box.Upload(content(), whatsmeow.MediaImage)
+		path := r.box.Reupload(media)
+		spoil := func(resp *http.Response) { instead(resp, []byte("other bytes"), io.EOF) }
+		cdn := &lateCDN{base: r.box.Transport(), spoil: spoil, lasts: 2 * time.Second}
+		cdn.path, _, _ = strings.Cut(path, "?")
+		t.Cleanup(cdn.base.CloseIdleConnections)
+		r.register(&reupload.Options{HTTPClient: &http.Client{Transport: cdn}})
+		r.connect()
+		evt := r.receive(wabox.Incoming{}, &waE2E.Message{ImageMessage: media.Image()})
+		r.box.SetStatus(media.DirectPath, http.StatusGone, "")
+		p := picture{media, evt, evt.Message.GetImageMessage()}
+		r.phone.Script(p.id(), wabox.Answer{Result: wabox.Success, DirectPath: path})
+		ctx, cancel := context.WithTimeout(r.ctx(), time.Second)
+		defer cancel()
+		if _, err := r.client.Download(ctx, p.image); err == nil {
+			t.Errorf("the first caller: %v", err)
+		}
+		r.heals(p)
+		r.asked(1)
+	})
+}
+
 // A caller can leave before it is known that the new path leads nowhere. The next one finds that
 // out, and does not ask the phone for another upload of what it does not have.
 func TestUselessPathOfACallerThatHasLeft(t *testing.T) {

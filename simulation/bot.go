@@ -158,6 +158,9 @@ func (b *bot) touch(lasts time.Duration) {
 	if until := time.Now().Add(lasts); until.After(b.disturbed) {
 		b.disturbed = until
 	}
+	for i := len(b.receipts) - 1; i >= 0 && time.Since(b.receipts[i].at) <= b.timeout(); i-- {
+		b.receipts[i].disturbed = true
+	}
 }
 
 // stop ends a bot's process, in order or as a kill does.

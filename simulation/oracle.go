@@ -214,6 +214,8 @@ func (d *download) excuse() string {
 		return "the bot has asked"
 	case b.Form != "" && !d.chat.isGroup() && b.leavesOpen(d):
 		return "second form held back"
+	case b.Form != "" && d.mail.how == "table": // the person may never have written, so that the client knows one name
+		return "unknown name"
 	case d.chat.kind == status && now.Sub(d.at) > 23*time.Hour:
 		return "status gone"
 	case now.Sub(d.chat.migrated) < time.Hour+time.Minute: // within a minute the server's word is old, and a wrong name paused for an hour
@@ -353,8 +355,8 @@ func (b *bot) isPaused(m *mail) bool {
 			break
 		}
 		forgets := b.Index == indexFails || b.Index == indexIgnores || b.Index == indexSlow
-		if r.message == m.message && (r.life != b.life || forgets) {
-			return true // what came of it may be lost
+		if r.message == m.message && (r.life != b.life || forgets || r.disturbed) {
+			return true // what came of it may be lost, or have been taken for the phone's silence
 		}
 	}
 	for _, same := range b.same(m.message) {
@@ -506,12 +508,13 @@ func latest(a, b time.Time) time.Time {
 
 // A receipt is one that a bot has sent.
 type receipt struct {
-	at      time.Time
-	life    int // of the bot
-	message *message
-	id      types.MessageID
-	wrong   string
-	byBot   bool // the bot has asked by itself
+	at        time.Time
+	life      int // of the bot
+	message   *message
+	id        types.MessageID
+	wrong     string
+	byBot     bool // the bot has asked by itself
+	disturbed bool // the connection was, while there was no answer perhaps
 }
 
 // receipt checks a request to the phone.
@@ -523,7 +526,7 @@ func (w *World) receipt(b *bot, r wabox.Request) (drop bool) {
 	w.mu.Lock()
 	byBot := now.Sub(w.ownAsks[askedFor{b.n, r.ID}]) < time.Minute
 	explicit := byBot || now.Sub(w.explicit[askedFor{b.n, r.ID}]) < time.Hour
-	b.receipts = append(b.receipts, receipt{now, b.life, m, r.ID, r.Wrong, byBot})
+	b.receipts = append(b.receipts, receipt{now, b.life, m, r.ID, r.Wrong, byBot, b.disturbed.After(now.Add(-time.Minute))})
 	inMinute := b.firstsInMinute(now)
 	ofFile, ofMessage := b.asksFor(m, now)
 	var known *mail
