@@ -412,8 +412,8 @@ func TestLookupWithManyRows(t *testing.T) {
 	})
 }
 
-// The same person has sent a file twice, and the phone has lost it in the message that was seen. The
-// one that the bot's table names is asked for, though it looks like the first.
+// The same person has sent a file twice, and the phone has lost it in the message that was seen.
+// The one that the bot's table names is asked for, though it looks like the first.
 func TestLookupNamesAnotherCopy(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		var row reupload.Request
