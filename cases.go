@@ -118,6 +118,7 @@ type lead struct {
 
 // heal gets an expired file for one caller. The error is the cause that [Cause] reports.
 func (cs *cases) heal(ctx context.Context, w *want) (*http.Response, error) {
+	began := time.Now()
 	found, err := cs.gather(ctx, w)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -138,8 +139,12 @@ func (cs *cases) heal(ctx context.Context, w *want) (*http.Response, error) {
 		timer = time.AfterFunc(w.patience, func() { cancel(w.hurry) })
 	}
 	resp, cause := cs.pursue(ctx, c, w)
-	if timer != nil && !timer.Stop() && resp == nil {
+	switch gaveUp := timer != nil && !timer.Stop(); {
+	case resp != nil:
+	case gaveUp:
 		cs.flights.gaveUp(c.waitsFor())
+	case w.patience > 0:
+		cs.flights.waitedForNothing(min(1, time.Since(began).Seconds()/w.patience.Seconds()))
 	}
 	if resp == nil {
 		cancel(nil)

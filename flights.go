@@ -297,6 +297,10 @@ func (f *flights) gaveUp(waitedFor []candidate) {
 	}
 }
 
+// waitedForNothing notes that an event handler has waited without a file for a share of the time
+// that it may, and not for all of it.
+func (f *flights) waitedForNothing(share float64) { f.queue.handlerWaited(share) }
+
 // mayWait reports whether an event handler that is about to wait for a source may do so.
 func (f *flights) mayWait(s source) bool { return f.queue.mayWait(s) }
 
@@ -565,6 +569,9 @@ func (f *flights) deliver(a answer, drivers []*driver) bool {
 		if opened && (len(drivers) == 1 || r.bringsPath() || a.isFor(d) || a.chat.IsEmpty()) && d.happen(event{what: answered, reading: r}) {
 			f.take(a)
 			f.queue.answered(d.ticket.source)
+			if r.bringsPath() {
+				f.queue.found(d.ticket.source)
+			}
 			return true
 		}
 	}
@@ -660,6 +667,9 @@ func (f *flights) late(a answer, waiting *driver, byBot bool) {
 		}
 	}
 	f.queue.answered(opened[0].source())
+	if what.bringsPath() {
+		f.queue.found(opened[0].source())
+	}
 }
 
 // keep keeps an answer that comes when no caller waits any more.

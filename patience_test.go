@@ -85,11 +85,34 @@ func TestWhatCountsAsWaitingForNothing(t *testing.T) {
 	})
 }
 
-// Handlers wait for a source about which the phone has answered last, until one waits for nothing.
+// A wait that ends before its time without a file counts in proportion.
+func TestPartsOfWaitsForNothing(t *testing.T) {
+	atDesk(t, 10, 0, func(d *desk) {
+		told := d.queue.silence(sourceNamed("a"))
+		for range 8 {
+			d.queue.handlerWaited(0.25)
+		}
+		d.waits(true, "a")
+		if isClosed(told) {
+			d.Error("those that wait are told before")
+		}
+		d.queue.handlerWaited(0.25) // there is no time left for a whole one
+		d.waits(false, "a")
+		if !isClosed(told) {
+			d.Error("those that wait are not told")
+		}
+		pass(vainPause)
+		d.waits(true, "a")
+		d.givesUp("La1")
+		d.waits(false, "a")
+	})
+}
+
+// Handlers wait for a source of which the phone has given back a file, until one waits for nothing.
 func TestHandlersWaitForTrustedSources(t *testing.T) {
 	atDesk(t, 10, 0, func(d *desk) {
 		a, b := sourceNamed("a"), sourceNamed("b")
-		d.queue.answered(a)
+		d.queue.found(a)
 		toldA, toldB := d.queue.silence(a), d.queue.silence(b)
 		d.givesUp("Lx1", "Lx2")
 		d.queue.heard()
@@ -105,6 +128,8 @@ func TestHandlersWaitForTrustedSources(t *testing.T) {
 			d.Error("those that wait for a source that is trusted no longer are not told")
 		}
 		d.queue.answered(a)
+		d.waits(false, "a") // an answer alone is no file
+		d.queue.found(a)
 		d.waits(true, "a")
 		toldA = d.queue.silence(a)
 		d.givesUp("Lx4", "Lx5")

@@ -194,7 +194,6 @@ func (p *phone) answered(s source, now time.Time) {
 	for _, byBot := range [...]bool{false, true} {
 		p.unlearn(voice{s, byBot})
 	}
-	p.patience.answered(s)
 	p.hear(now)
 }
 
@@ -209,6 +208,13 @@ func (p *phone) hear(now time.Time) {
 // counts, also those that wait for the same request.
 func (p *phone) gaveUp(s source, now time.Time) {
 	if p.patience.gaveUp(s, now); !p.patience.lasts(now) {
+		p.tellAll()
+	}
+}
+
+// waited notes that an event handler has waited without a file for a share of the time that it may.
+func (p *phone) waited(share float64, now time.Time) {
+	if p.patience.waited(share, now); !p.patience.lasts(now) {
 		p.tellAll()
 	}
 }

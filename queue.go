@@ -148,6 +148,21 @@ func (q *queue) handlerGaveUp(t *ticket) {
 	q.phone.gaveUp(t.source, time.Now())
 }
 
+// handlerWaited notes that an event handler has waited without a file for a share of the time that
+// it may, and not for all of it.
+func (q *queue) handlerWaited(share float64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.phone.waited(share, time.Now())
+}
+
+// found notes that the phone has given back a file of a source.
+func (q *queue) found(s source) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.phone.patience.found(s)
+}
+
 // lastHeard returns when the phone has sent anything last; zero if it has not, to this process.
 func (q *queue) lastHeard() time.Time {
 	q.mu.Lock()
