@@ -214,7 +214,7 @@ func (d *download) excuse() string {
 		return "the bot has asked"
 	case b.Form != "" && !d.chat.isGroup() && b.leavesOpen(d):
 		return "second form held back"
-	case b.Form != "" && d.mail.how == "table": // the person may never have written, so that the client knows one name
+	case b.Form != "" && (d.mail.how == "table" || d.mail.how == "history"): // the person may never have written, so that the client knows one name
 		return "unknown name"
 	case d.chat.kind == status && now.Sub(d.at) > 23*time.Hour:
 		return "status gone"
