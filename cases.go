@@ -30,12 +30,10 @@ type cases struct {
 	spent *bounded[caseKey, spending] // what was asked for files lately, past the end of their cases
 }
 
-// A spending is how many requests for a file were made in an hour, for messages that the bot has
-// not named: anybody can send, or invent in a quote, any number of messages with one file.
-type spending struct {
-	since time.Time
-	asked int
-}
+// A spending is when the last requests for a file were made, for messages that the bot has not
+// named: anybody can send, or invent in a quote, any number of messages with one file. It has the
+// time in Unix seconds, the latest last, and 0 where there was none.
+type spending [askedInAnHour]int64
 
 const (
 	askedInAnHour = 8 // at most, for one file
@@ -47,19 +45,26 @@ func (cs *cases) mayAskMore(key caseKey, now time.Time) bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	s := cs.spent.get(key)
-	return s.asked < askedInAnHour || now.Sub(s.since) >= time.Hour
+	return now.Unix()-s[0] > int64(time.Hour/time.Second) // whole seconds are less than the time was
 }
 
-// spend notes that there is one request more for a file, or one less: it was not sent, or has not
-// reached the server.
-func (cs *cases) spend(key caseKey, n int, now time.Time) {
+// spend notes one request more for a file.
+func (cs *cases) spend(key caseKey, now time.Time) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	s := cs.spent.get(key)
-	if now.Sub(s.since) >= time.Hour {
-		s = spending{since: now}
-	}
-	s.asked = max(0, s.asked+n)
+	copy(s[:], s[1:])
+	s[len(s)-1] = now.Unix()
+	cs.spent.set(key, s)
+}
+
+// refund notes that the last request for a file was not sent, or has not reached the server.
+func (cs *cases) refund(key caseKey) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	s := cs.spent.get(key)
+	copy(s[1:], s[:])
+	s[0] = 0
 	cs.spent.set(key, s)
 }
 
@@ -288,7 +293,7 @@ func (cs *cases) next(c *openCase, w *want) (step, <-chan struct{}) {
 		c.machine.asks(next.contender)
 		if who := next.contender; !who.isNamed() && !cs.flights.has(who.key) {
 			who.paid = true
-			cs.spend(c.key, 1, now)
+			cs.spend(c.key, now)
 		}
 	case toWait:
 		waitsFor := slices.IndexFunc(c.machine.contenders, func(who *contender) bool { return who.state == flying && !cs.isBots(w, who) })
@@ -368,7 +373,7 @@ func (cs *cases) ask(c *openCase, w *want, who *contender) {
 		entry: who.entry, key: who.key, source: who.source(), lane: w.lane, byBot: who.isNamed(),
 		ended: func(r reading) {
 			if who.paid && (wasNotSent(r.err) || isOutage(r.err) || r.again) {
-				cs.spend(c.key, -1, time.Now())
+				cs.refund(c.key)
 			}
 			c.change(func(m *fileCase) { m.lands(who, r) })
 		},

@@ -379,12 +379,13 @@ func (w *World) troubled(b *bot, m *message) {
 	}
 }
 
-func (w *World) refused(b *bot, m *message) {
+// refused notes that the phone says, after a while, that it has lost a file.
+func (w *World) refused(b *bot, m *message, after time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, mail := range b.same(m) {
 		if mail.message == m {
-			mail.refused = time.Now()
+			mail.refused = time.Now().Add(after)
 		}
 	}
 }
@@ -625,7 +626,7 @@ func (b *bot) asksFor(m *message, now time.Time) (ofFile, ofMessage int) {
 		if !r.at.After(since) {
 			break
 		}
-		if r.message == nil || string(r.message.media.FileEncSHA256) != hash {
+		if r.message == nil || r.byBot || string(r.message.media.FileEncSHA256) != hash {
 			continue
 		}
 		if r.message == m && now.Sub(r.at) < time.Minute {

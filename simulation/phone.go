@@ -107,7 +107,7 @@ func (w *World) answer(b *bot, r wabox.Request) []wabox.Answer {
 	case phoneRefuses:
 		return []wabox.Answer{{Ack: wabox.AckError("479"), None: true}}
 	case phoneLost:
-		w.refused(b, m)
+		w.refused(b, m, prompt)
 		return []wabox.Answer{{Result: wabox.NotFound, Delay: prompt}}
 	case phoneUnsealed:
 		return []wabox.Answer{{ErrorCode: code("2"), Delay: prompt}}
