@@ -422,7 +422,7 @@ func (cs *cases) download(ctx context.Context, c *openCase, w *want, next step) 
 			cs.paths.move(w.file.location(), l.path)
 		}
 		if from != nil {
-			cs.flights.proved(from.key, l.path)
+			cs.flights.proved(from.candidate, l.path)
 		}
 		if isFresh {
 			cs.heals(c.key)

@@ -295,6 +295,7 @@ func (f *flights) gaveUp(waitedFor []candidate) {
 			return // one handler counts once
 		}
 	}
+	f.queue.handlerWaited(1) // the phone has answered, and not with the file
 }
 
 // waitedForNothing notes that an event handler has waited without a file for a share of the time
@@ -498,13 +499,14 @@ func (f *flights) recall(key identity, e *Entry) (isFresh bool) {
 }
 
 // proved notes that the path which an answer has brought leads to the file.
-func (f *flights) proved(key identity, path string) {
+func (f *flights) proved(who candidate, path string) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if o := f.endings.get(key); o.bringsPath() && o.result.DirectPath == path && !o.proved {
+	if o := f.endings.get(who.key); o.bringsPath() && o.result.DirectPath == path {
 		o.proved = true
-		f.endings.set(key, o)
+		f.endings.set(who.key, o)
 	}
+	f.mu.Unlock()
+	f.queue.found(who.source())
 }
 
 // useless notes that the path which an answer has brought does not lead to the file.
@@ -569,9 +571,6 @@ func (f *flights) deliver(a answer, drivers []*driver) bool {
 		if opened && (len(drivers) == 1 || r.bringsPath() || a.isFor(d) || a.chat.IsEmpty()) && d.happen(event{what: answered, reading: r}) {
 			f.take(a)
 			f.queue.answered(d.ticket.source)
-			if r.bringsPath() {
-				f.queue.found(d.ticket.source)
-			}
 			return true
 		}
 	}
@@ -667,9 +666,6 @@ func (f *flights) late(a answer, waiting *driver, byBot bool) {
 		}
 	}
 	f.queue.answered(opened[0].source())
-	if what.bringsPath() {
-		f.queue.found(opened[0].source())
-	}
 }
 
 // keep keeps an answer that comes when no caller waits any more.

@@ -235,8 +235,9 @@ func (d *download) excuse() string {
 func (b *bot) hasAskedForFile(d *download) int {
 	hash := string(d.message.media.FileEncSHA256)
 	type asking struct {
-		id      types.MessageID
-		message *message
+		id       types.MessageID
+		chat, of types.JID
+		message  *message
 	}
 	asked := make(map[asking]bool)
 	for _, r := range slices.Backward(b.receipts) {
@@ -246,7 +247,7 @@ func (b *bot) hasAskedForFile(d *download) int {
 		isCard := r.message == nil && strings.HasPrefix(r.id, cardPrefix) && b.carded[hash]
 		isQuote := r.message == nil && slices.ContainsFunc(b.byID[r.id], func(m *message) bool { return string(m.media.FileEncSHA256) == hash })
 		if isCard || isQuote || r.message != nil && string(r.message.media.FileEncSHA256) == hash {
-			asked[asking{r.id, r.message}] = true
+			asked[asking{r.id, r.chat, r.participant, r.message}] = true
 		}
 	}
 	return len(asked)
@@ -509,13 +510,14 @@ func latest(a, b time.Time) time.Time {
 
 // A receipt is one that a bot has sent.
 type receipt struct {
-	at        time.Time
-	life      int // of the bot
-	message   *message
-	id        types.MessageID
-	wrong     string
-	byBot     bool // the bot has asked by itself
-	disturbed bool // the connection was, while there was no answer perhaps
+	at                time.Time
+	life              int // of the bot
+	message           *message
+	id                types.MessageID
+	chat, participant types.JID
+	wrong             string
+	byBot             bool // the bot has asked by itself
+	disturbed         bool // the connection was, while there was no answer perhaps
 }
 
 // receipt checks a request to the phone.
@@ -527,7 +529,7 @@ func (w *World) receipt(b *bot, r wabox.Request) (drop bool) {
 	w.mu.Lock()
 	byBot := now.Sub(w.ownAsks[askedFor{b.n, r.ID}]) < time.Minute
 	explicit := byBot || now.Sub(w.explicit[askedFor{b.n, r.ID}]) < time.Hour
-	b.receipts = append(b.receipts, receipt{now, b.life, m, r.ID, r.Wrong, byBot, b.disturbed.After(now.Add(-time.Minute))})
+	b.receipts = append(b.receipts, receipt{now, b.life, m, r.ID, r.Chat, r.Participant, r.Wrong, byBot, b.disturbed.After(now.Add(-time.Minute))})
 	inMinute := b.firstsInMinute(now)
 	ofFile, ofMessage := b.asksFor(m, now)
 	var known *mail
@@ -621,7 +623,7 @@ func (b *bot) asksFor(m *message, now time.Time) (ofFile, ofMessage int) {
 	if healed := b.healed[hash]; healed.After(since) {
 		since = healed
 	}
-	seen := make(map[*message]bool)
+	seen, last := make(map[*message]bool), b.receipts[len(b.receipts)-1]
 	for _, r := range slices.Backward(b.receipts) {
 		if !r.at.After(since) {
 			break
@@ -629,7 +631,7 @@ func (b *bot) asksFor(m *message, now time.Time) (ofFile, ofMessage int) {
 		if r.message == nil || r.byBot || string(r.message.media.FileEncSHA256) != hash {
 			continue
 		}
-		if r.message == m && now.Sub(r.at) < time.Minute {
+		if r.message == m && r.participant == last.participant && now.Sub(r.at) < time.Minute {
 			ofMessage++
 		}
 		seen[r.message] = seen[r.message] || !b.isNamed(r.message, now)
