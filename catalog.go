@@ -65,7 +65,7 @@ func (c *catalog) named(ctx context.Context, e Entry) ([]candidate, error) {
 			found.merge(other)
 		}
 	}
-	if hasFile(&e) && !slices.ContainsFunc(known, wasSeen) {
+	if hasFile(&e) && err == nil && !slices.ContainsFunc(known, wasSeen) {
 		switch meant, ok := found.among(c.seenOfFile(ctx, e.FileEncSHA256, byCaller)); {
 		case ok && meant.isDoubtful():
 			return []candidate{meant, found}, nil
@@ -193,7 +193,7 @@ func (c *catalog) lookUp(ctx context.Context, fileEncSHA256 []byte) ([]candidate
 			continue
 		}
 		c.names.meet(req.Chat)
-		known, _ := c.index.byMessage(ctx, req.MessageID)
+		known, err := c.index.byMessage(ctx, req.MessageID)
 		e := Entry{Request: completed(req, known), FileEncSHA256: fileEncSHA256}
 		next := c.candidateOf(ctx, e, byLookup)
 		for _, other := range c.candidates(ctx, known, byLookup) {
@@ -202,7 +202,7 @@ func (c *catalog) lookUp(ctx context.Context, fileEncSHA256 []byte) ([]candidate
 			}
 		}
 		if !slices.ContainsFunc(known, wasSeen) {
-			if meant, ok := next.among(seen); ok && !meant.isDoubtful() {
+			if meant, ok := next.among(seen); ok && err == nil && !meant.isDoubtful() {
 				next = meant
 			}
 		}

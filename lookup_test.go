@@ -412,6 +412,42 @@ func TestLookupWithManyRows(t *testing.T) {
 	})
 }
 
+// An index that fails to tell whether a message was seen is no reason to take another one for it.
+func TestNamedMessageOfAnIndexThatFails(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		index := &forgetfulIndex{Index: reupload.NewMemoryIndex(0)}
+		r := newRig(t, &reupload.Options{Index: index})
+		media := r.box.Upload(content(), whatsmeow.MediaImage)
+		in := wabox.Incoming{Chat: aGroup, From: alice}
+		named := r.receive(in, &waE2E.Message{ImageMessage: media.Image()})
+		time.Sleep(time.Minute)
+		lost := r.receive(in, &waE2E.Message{ImageMessage: media.Image()})
+		r.box.Expire(media)
+		index.fails.Store(true)
+		r.phone.Script(lost.Info.ID, wabox.Answer{Result: wabox.NotFound})
+		data, err := r.plugin.Download(r.ctx(), &named.Info, named.Message.GetImageMessage())
+		if err != nil || !bytes.Equal(data, media.Plaintext) {
+			t.Errorf("%v (cause: %v)", err, reupload.Cause(err))
+		}
+		if req := r.phone.Requests()[0]; req.ID != named.Info.ID {
+			t.Errorf("asked for %s, want %s", req.ID, named.Info.ID)
+		}
+	})
+}
+
+// A forgetfulIndex can fail to say what it knows of messages.
+type forgetfulIndex struct {
+	reupload.Index
+	fails atomic.Bool
+}
+
+func (x *forgetfulIndex) ByMessage(ctx context.Context, account types.JID, id types.MessageID) ([]reupload.Entry, error) {
+	if x.fails.Load() {
+		return nil, errors.New("it fails")
+	}
+	return x.Index.ByMessage(ctx, account, id)
+}
+
 // The same person has sent a file twice, and the phone has lost it in the message that was seen.
 // The one that the bot's table names is asked for, though it looks like the first.
 func TestLookupNamesAnotherCopy(t *testing.T) {

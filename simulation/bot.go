@@ -177,6 +177,9 @@ func (b *bot) stop(kill bool) {
 	if kill {
 		b.account.Offline(false)
 	}
+	b.mu.Lock()
+	b.unregistered = true // what is still in whatsmeow's queue comes to the bot alone
+	b.mu.Unlock()
 	_ = b.plugin.Close()
 	time.Sleep(100 * time.Millisecond)
 	b.cdn.CloseIdleConnections()

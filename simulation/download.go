@@ -136,7 +136,7 @@ func (w *World) exchanged(d *download, e exchange) {
 	switch e.fault {
 	case "", cdnEmpty, cdnLate, cdnOther, cdnRedirect:
 	case cdnForbids:
-		// One that is new may be so in the case of this download, with which others share what is tried.
+		// One that is new may be so in the case of this download, which others share.
 		if u := w.uploads[e.path]; u == nil || u.at.After(d.began.Add(-time.Minute)) {
 			w.faulty[d.file] = time.Now()
 		}

@@ -325,11 +325,21 @@ func (b *bot) isKnown(m *mail, d *download) bool {
 	}
 	switch b.Lookup {
 	case lookupRight, lookupRaw, lookupLate, lookupMany:
-		if m.how != "quoted" {
+		if m.how != "quoted" && (b.remembers(m) || !b.resemblesSeen(m)) {
 			return true
 		}
 	}
 	return b.remembers(m)
+}
+
+// resemblesSeen reports whether another message that the index has is in the same chat, from the
+// same sender and with the same key: a bot that names one which was not seen may mean that one. It
+// needs w.mu.
+func (b *bot) resemblesSeen(m *mail) bool {
+	return slices.ContainsFunc(b.same(m.message), func(other *mail) bool {
+		return other.message != m.message && other.chat == m.chat && b.isSame(other.from, m.from) &&
+			string(other.media.GetMediaKey()) == string(m.media.GetMediaKey()) && b.remembers(other)
+	})
 }
 
 // remembers reports whether the index has a message. It needs w.mu.
