@@ -308,11 +308,22 @@ func (d *download) candidates() (n int) {
 		if m.junk != "" || m.chat.kind == newsletter {
 			continue
 		}
-		if b.isKnown(m, d) && b.answersWell(m.message) && !b.isPaused(m) {
+		if b.isKnown(m, d) && b.answersWell(m.message) && !b.isPaused(m) && !d.hasAskedLike(m) {
 			n++
 		}
 	}
 	return n
+}
+
+// hasAskedLike reports whether the phone was asked during a download for another message in the same
+// chat, from the same sender and with the same key, and does not answer that well: one that was off
+// would answer both. It needs w.mu.
+func (d *download) hasAskedLike(m *mail) bool {
+	return slices.ContainsFunc(d.bot.receipts[min(d.receipts, len(d.bot.receipts)):], func(r receipt) bool {
+		other := r.message
+		return other != nil && other != m.message && other.chat == m.chat && d.bot.isSame(other.from, m.from) &&
+			other.is(m.media.GetMediaKey()) && !d.bot.answersWell(other)
+	})
 }
 
 // isKnown reports whether the plugin knows a message from any source. It needs w.mu.
@@ -700,8 +711,8 @@ func (w *World) checkName(b *bot, r wabox.Request, m *message, known *mail, fact
 	}
 	isRemote := known.life != b.life || known.how != "delivered" // so that the group need not be known to this process
 	isForm := strings.Contains(r.Wrong, "is the phone number")
-	if m.chat.kind == migrating || isForm && (isRemote || w.hasAsked(b, r.ID)) {
-		return // neither the bot nor its client can know; or it is the second form
+	if m.chat.kind == migrating || (isForm || m.oddRow) && (isRemote || w.hasAsked(b, r.ID)) {
+		return // neither the bot nor its client can know; or it is the second form, of a bare number too
 	}
 	if isForm {
 		facts = append(facts, "form")
