@@ -687,6 +687,13 @@ func fileOf(m *message) *file {
 	return m.file
 }
 
+// isOneOfMany reports whether a request names a message rightly whose id other messages have too.
+func (w *World) isOneOfMany(m *message, r wabox.Request) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.byID[r.ID]) > 1 && (m.chat.jid == r.Chat || m.chat.has(r.Chat)) && w.isSame(m.from, r.Participant)
+}
+
 // checkName checks how a request names its message.
 func (w *World) checkName(b *bot, r wabox.Request, m *message, known *mail, facts []string) {
 	if known == nil {
@@ -708,6 +715,9 @@ func (w *World) checkName(b *bot, r wabox.Request, m *message, known *mail, fact
 	}
 	if r.Wrong == "" || m == nil || m.junk != "" || known == nil {
 		return
+	}
+	if w.isOneOfMany(m, r) {
+		return // the box means another message with the id
 	}
 	isRemote := known.life != b.life || known.how != "delivered" // so that the group need not be known to this process
 	isForm := strings.Contains(r.Wrong, "is the phone number")
