@@ -315,9 +315,9 @@ func (d *download) candidates() (n int) {
 	return n
 }
 
-// hasAskedLike reports whether the phone was asked during a download for another message in the same
-// chat, from the same sender and with the same key, and does not answer that well: one that was off
-// would answer both. It needs w.mu.
+// hasAskedLike reports whether the phone was asked during a download for another message in the
+// same chat, from the same sender and with the same key, and does not answer that well: one that
+// was off would answer both. It needs w.mu.
 func (d *download) hasAskedLike(m *mail) bool {
 	return slices.ContainsFunc(d.bot.receipts[min(d.receipts, len(d.bot.receipts)):], func(r receipt) bool {
 		other := r.message
