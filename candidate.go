@@ -29,7 +29,7 @@ type candidate struct {
 	// quoted means that the message is known from a quote or an edit alone, whose sender chooses
 	// the id, the chat and the sender that it says.
 	quoted bool
-	// fresh means that the phone has just told the path of the entry, which has not led to the file
+	// fresh means that the phone has just told the path of the entry, which was not given its time
 	// so far.
 	fresh bool
 	// uncertain reports whether the client's store has failed, so that the message may have another

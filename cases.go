@@ -411,18 +411,18 @@ func (cs *cases) download(ctx context.Context, c *openCase, w *want, next step) 
 	if v != pathGood && v != pathLikely && ctx.Err() != nil {
 		v = pathUnseen
 	}
-	var isBad bool
+	var isBad, isSpent bool
 	var from *contender
 	c.change(func(m *fileCase) {
 		isBad = m.tried(next.try, v, cause, time.Now())
-		from = next.try.from
+		isSpent, from = next.try.state == spent, next.try.from
 	})
 	if v == pathGood || v == pathLikely {
 		if v == pathGood { // otherwise it is noted at the end of the file
 			cs.paths.move(w.file.location(), l.path)
 		}
 		if from != nil {
-			cs.flights.proved(from.candidate, l.path)
+			cs.flights.tried(from.candidate, l.path, true)
 		}
 		if isFresh {
 			cs.heals(c.key)
@@ -430,6 +430,9 @@ func (cs *cases) download(ctx context.Context, c *openCase, w *want, next step) 
 		return resp, true
 	}
 	release()
+	if isSpent && from != nil {
+		cs.flights.tried(from.candidate, l.path, false)
+	}
 	if isBad {
 		cs.paths.spoil(w.file.at(l.path))
 		if from != nil {

@@ -71,9 +71,9 @@ type idRecord struct {
 // An ending is how the last request for a file ended, as far as this process knows.
 type ending struct {
 	reading
-	asked  Asked
-	at     time.Time // when, with the monotonic clock; zero while it has not ended
-	proved bool      // the path that it has brought has led to the file
+	asked Asked
+	at    time.Time // when, with the monotonic clock; zero while it has not ended
+	tried bool      // the path that it has brought was given its time, or has led to the file
 }
 
 // Limits of what is kept. An item has some hundred bytes, and a path at most 2 KiB.
@@ -480,8 +480,8 @@ func (f *flights) close(key identity) {
 }
 
 // recall completes what an index knows of a file with what this process knows. An index can fail,
-// or be slow. It reports whether the phone has told the path a moment ago and it has not led to the
-// file so far: the callers that got it may have left before they could know.
+// or be slow. It reports whether the phone has told the path a moment ago and it was not given its
+// time so far: the callers that got it may have left before they could know.
 func (f *flights) recall(key identity, e *Entry) (isFresh bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -495,18 +495,21 @@ func (f *flights) recall(key identity, e *Entry) (isFresh bool) {
 		}
 	}
 	o := f.endings.get(key)
-	return o.bringsPath() && o.result.DirectPath == e.DirectPath && !o.proved && time.Since(o.at) < shortPause
+	return o.bringsPath() && o.result.DirectPath == e.DirectPath && !o.tried && time.Since(o.at) < shortPause
 }
 
-// proved notes that the path which an answer has brought leads to the file.
-func (f *flights) proved(who candidate, path string) {
+// tried notes that the path which an answer has brought was given its time, and whether it leads to
+// the file.
+func (f *flights) tried(who candidate, path string, leads bool) {
 	f.mu.Lock()
 	if o := f.endings.get(who.key); o.bringsPath() && o.result.DirectPath == path {
-		o.proved = true
+		o.tried = true
 		f.endings.set(who.key, o)
 	}
 	f.mu.Unlock()
-	f.queue.found(who.source())
+	if leads {
+		f.queue.found(who.source())
+	}
 }
 
 // useless notes that the path which an answer has brought does not lead to the file.

@@ -133,6 +133,20 @@ func TestBrokenUploadIsReplaced(t *testing.T) {
 	})
 }
 
+// A new upload that breaks off each time is given its time once. Then another one is asked for.
+func TestUploadThatBreaksOffIsReplaced(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		p := r.receivePicture()
+		broken := r.box.Reupload(p.Media)
+		r.box.Truncate(broken)
+		r.phone.Script(p.id(), wabox.Answer{Result: wabox.Success, DirectPath: broken}, wabox.Answer{Result: wabox.Success})
+		r.fails(p, reupload.ErrReplayFailed)
+		r.heals(p)
+		r.asked(2)
+	})
+}
+
 // A new path that is not good at once is given its time by the next caller too, when the first one
 // has left.
 func TestNewPathOfACallerThatHasLeft(t *testing.T) {
