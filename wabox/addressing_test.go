@@ -267,8 +267,14 @@ func TestGroupThatMigrates(t *testing.T) {
 	if got := b.ask(t, id, media.MediaKey, form{chat: group, participant: annaLID}); got != wabox.Success {
 		t.Errorf("by LID, after: %v, %s", got, lastWrong(b))
 	}
-	if info, err := b.GetGroupInfo(t.Context(), group); err != nil || info.AddressingMode != types.AddressingModeLID {
+	info, err := b.GetGroupInfo(t.Context(), group)
+	if err != nil || info.AddressingMode != types.AddressingModeLID {
 		t.Errorf("the server says %+v, %v", info, err)
+	}
+	for i, member := range info.Participants {
+		if isFirst := i == 0; member.IsSuperAdmin != isFirst {
+			t.Errorf("member %d, %s, is the group's owner: %t", i, member.JID, member.IsSuperAdmin)
+		}
 	}
 }
 

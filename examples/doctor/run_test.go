@@ -166,6 +166,10 @@ func TestWholeRun(t *testing.T) {
 			"notification":   notSeen, // nothing was asked for in this run, and so not the person either
 		})
 		w.judgeSecrets(record)
+		block := regexp.MustCompile(`(?s)\n-{10} reupload doctor -{10}\n.+\n-{10} end -{10}\n`)
+		if n := len(block.FindAllString(out.String(), -1)); n != 1 {
+			t.Errorf("there are %d blocks to copy from the last run in\n%s", n, out)
+		}
 
 		record.MadeWith = wabox.MadeWith{}
 		var got bytes.Buffer

@@ -38,11 +38,12 @@ func (s suite) String() string {
 // testedFrom lists the packages, by the directory of the one that is mutated, whose tests are run
 // after its own.
 var testedFrom = map[string][]string{
-	".":             {"sqlindex/drivertest", "faults", "simulation"},
-	"internal/host": {"."},
-	"wabox":         {"."},
-	"sqlindex":      {"sqlindex/drivertest"},
-	"indextest":     {"sqlindex/drivertest"},
+	".":                          {"sqlindex/drivertest", "faults", "simulation"},
+	"internal/host":              {"."},
+	"wabox":                      {"."},
+	"sqlindex":                   {"sqlindex/drivertest"},
+	"sqlindex/internal/upgrades": {"sqlindex", "sqlindex/drivertest"},
+	"indextest":                  {"sqlindex/drivertest"},
 }
 
 // A run of a suite that takes longer has noticed the mutation by standing still.
