@@ -140,6 +140,8 @@ func (s *sender) namesInGroup(ctx context.Context, chat, from types.JID, form, s
 		case failed == nil:
 			mode, certain = said, true
 			p, err = s.memberOf(ctx, members, from, p, err)
+		case mode == types.AddressingModePN && form == types.DefaultUserServer && time.Since(before.said) < modeLife:
+			certain = true // the old word stands
 		case !isRefusal(failed):
 			err = errors.Join(err, failed)
 		}

@@ -443,7 +443,7 @@ func (c *fileCase) cause() error {
 		switch {
 		case who.state != over:
 			left = true
-		case wasNotSent(who.cause): // it may help soon
+		case wasNotSent(who.cause) && !errors.Is(who.cause, errHeld): // it may help soon
 			return who.cause
 		case who.final && final == nil:
 			final = who.cause

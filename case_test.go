@@ -388,6 +388,24 @@ func TestCauseIsWhatWasNotAsked(t *testing.T) {
 	}
 }
 
+// What the server still holds for the phone does not help soon.
+func TestCauseIsNotALongPause(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	p := policy{24 * time.Hour, time.Hour}
+	m, next := startCase(t, contestant("A1", byDelivery), contestant("B2", byQuote))
+	m.lookedUp(nil, nil)
+	for i, outcome := range []Outcome{outcomeGeneral, outcomeSilence} {
+		who := m.contenders[i]
+		who.entry.Asked = Asked{At: now, Outcome: outcome, Failures: 1}
+		m.refuse(who, p.refusal(&who.entry, now, now.Add(-time.Hour)))
+	}
+	var paused *PausedError
+	if end := next(toEnd); !errors.As(end.cause, &paused) || paused.Until.Sub(now) > time.Hour {
+		t.Errorf("the cause is %v", end.cause)
+	}
+}
+
 // A request that was sent for another case, or not at all, leaves the case as many as before.
 func TestCaseCountsItsOwnRequests(t *testing.T) {
 	t.Parallel()
@@ -429,6 +447,9 @@ func TestRequestsInAnyHour(t *testing.T) {
 		if d := sent[i].Sub(sent[i-askedInAnHour]); d < time.Hour {
 			t.Errorf("%d within %s", askedInAnHour+1, d)
 		}
+	}
+	if !cs.mayAskMore(key, time.Unix(9e8, 0)) {
+		t.Error("a clock that was set back keeps the file from being asked for")
 	}
 	cs.heals(key)
 	if !cs.mayAskMore(key, now) {

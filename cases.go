@@ -45,7 +45,8 @@ func (cs *cases) mayAskMore(key caseKey, now time.Time) bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	s := cs.spent.get(key)
-	return now.Unix()-s[0] > int64(time.Hour/time.Second) // whole seconds are less than the time was
+	ago := now.Unix() - s[0]                             // in whole seconds, which are less than the time was
+	return ago > int64(time.Hour/time.Second) || ago < 0 // by a clock that was wrong
 }
 
 // spend notes one request more for a file.
@@ -108,6 +109,7 @@ type want struct {
 	patience time.Duration // how long the caller can wait; 0 for as long as its context lasts
 	hurry    error         // the cause if that is over
 	waits    bool          // it is an event handler, and may wait for the phone
+	about    source        // the source that it has waited for last
 	pathOnly bool          // the caller does not want the file, but to know where it is
 	// get downloads from a path. The response is there if the finding is good, and the cause says
 	// what is wrong if it is not. What the response holds is given back by release.
@@ -147,9 +149,9 @@ func (cs *cases) heal(ctx context.Context, w *want) (*http.Response, error) {
 	switch gaveUp := timer != nil && !timer.Stop(); {
 	case resp != nil:
 	case gaveUp:
-		cs.flights.gaveUp(c.waitsFor())
+		cs.flights.gaveUp(w.about, c.waitsFor())
 	case w.patience > 0:
-		cs.flights.waitedForNothing(min(1, time.Since(began).Seconds()/w.patience.Seconds()))
+		cs.flights.waitedForNothing(w.about, min(1, time.Since(began).Seconds()/w.patience.Seconds()))
 	}
 	if resp == nil {
 		cancel(nil)
@@ -337,6 +339,22 @@ func (c *openCase) waitsFor() (all []candidate) {
 	return all
 }
 
+// waitsAbout returns the source about which callers wait: that of the last request that is on its
+// way, or of a new path that rests. It is empty if there is neither.
+func (c *openCase) waitsAbout() source {
+	if all := c.waitsFor(); len(all) > 0 {
+		return all[len(all)-1].source()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.machine.tries {
+		if t.state == resting && t.from != nil {
+			return t.from.source()
+		}
+	}
+	return source{}
+}
+
 // wait waits for something to happen, for as long as the caller can.
 func (cs *cases) wait(ctx context.Context, until time.Time, changed <-chan struct{}, c *openCase, w *want) error {
 	var due <-chan time.Time
@@ -346,8 +364,8 @@ func (cs *cases) wait(ctx context.Context, until time.Time, changed <-chan struc
 		due = timer.C
 	}
 	var silence <-chan struct{}
-	if waiting := c.waitsFor(); w.hurry != nil && len(waiting) > 0 {
-		about := waiting[len(waiting)-1].source()
+	if about := c.waitsAbout(); w.hurry != nil && !about.IsEmpty() {
+		w.about = about
 		if !w.waits && !cs.flights.mayWait(about) {
 			return w.hurry
 		}
@@ -412,17 +430,21 @@ func (cs *cases) download(ctx context.Context, c *openCase, w *want, next step) 
 		v = pathUnseen
 	}
 	var isBad, isSpent bool
-	var from *contender
+	var from *candidate
 	c.change(func(m *fileCase) {
 		isBad = m.tried(next.try, v, cause, time.Now())
-		isSpent, from = next.try.state == spent, next.try.from
+		isSpent = next.try.state == spent
+		if who := next.try.from; who != nil {
+			told := who.candidate // which others may change
+			from = &told
+		}
 	})
 	if v == pathGood || v == pathLikely {
 		if v == pathGood { // otherwise it is noted at the end of the file
 			cs.paths.move(w.file.location(), l.path)
 		}
 		if from != nil {
-			cs.flights.tried(from.candidate, l.path, true)
+			cs.flights.tried(*from, l.path, true)
 		}
 		if isFresh {
 			cs.heals(c.key)
@@ -431,7 +453,7 @@ func (cs *cases) download(ctx context.Context, c *openCase, w *want, next step) 
 	}
 	release()
 	if isSpent && from != nil {
-		cs.flights.tried(from.candidate, l.path, false)
+		cs.flights.tried(*from, l.path, false)
 	}
 	if isBad {
 		cs.paths.spoil(w.file.at(l.path))

@@ -42,8 +42,8 @@ const (
 var errLookupBusy = errors.New("it was busy with other downloads all the time")
 
 // named returns the message that a caller names, or the one that is meant by it: see among. Where
-// that is doubtful, it comes before the one that the caller names. A
-// request without a file is one message, and is remembered, so that a late answer can be opened.
+// that is doubtful, it comes before the one that the caller names. A request without a file is one
+// message, and is remembered, so that a late answer can be opened.
 func (c *catalog) named(ctx context.Context, e Entry) ([]candidate, error) {
 	req, err := e.normalize()
 	if err != nil {

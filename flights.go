@@ -285,7 +285,7 @@ func (f *flights) abandon(key identity) {
 
 // gaveUp notes that an event handler has waited for some requests as long as it can. Whatever kept
 // the answers, a silent server or a line of others before them, the handler held up the bot.
-func (f *flights) gaveUp(waitedFor []candidate) {
+func (f *flights) gaveUp(about source, waitedFor []candidate) {
 	for _, who := range waitedFor {
 		f.mu.Lock()
 		d := f.find(who.key)
@@ -295,12 +295,12 @@ func (f *flights) gaveUp(waitedFor []candidate) {
 			return // one handler counts once
 		}
 	}
-	f.queue.handlerWaited(1) // the phone has answered, and not with the file
+	f.queue.handlerWaited(about, 1) // the phone has answered, and not with the file
 }
 
-// waitedForNothing notes that an event handler has waited without a file for a share of the time
-// that it may, and not for all of it.
-func (f *flights) waitedForNothing(share float64) { f.queue.handlerWaited(share) }
+// waitedForNothing notes that an event handler has waited for a source without a file, for a share
+// of the time that it may. The source is empty if it has not come to that.
+func (f *flights) waitedForNothing(about source, share float64) { f.queue.handlerWaited(about, share) }
 
 // mayWait reports whether an event handler that is about to wait for a source may do so.
 func (f *flights) mayWait(s source) bool { return f.queue.mayWait(s) }
@@ -438,6 +438,7 @@ func (f *flights) settle(key identity, before Entry, what reading, late, uncerta
 		last.asked = Asked{At: time.Now().Truncate(time.Second), Outcome: outcomeOutage, Failures: before.Asked.Failures}
 		if isAway {
 			last.asked.Outcome = outcomePartial
+			last.asked.Failures++
 		} else {
 			f.close(key)
 		}

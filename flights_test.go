@@ -107,6 +107,9 @@ func TestBotThatIsAway(t *testing.T) {
 		s.line.breaks()
 		c.endsAfter(stageTimeout, errAway)
 		s.outcomes(outcomeUnknown, outcomePartial)
+		if last := s.stored[len(s.stored)-1].Asked; last.Failures != 1 {
+			t.Errorf("stored is %v", last) // so that a connection that goes each time does not make it each minute
+		}
 	})
 }
 

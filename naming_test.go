@@ -298,6 +298,28 @@ func TestNumberWithoutALIDIsSoonUncertain(t *testing.T) {
 	})
 }
 
+// If the server does not say it again, its old word stands, and silence is the phone's.
+func TestOldWordStandsIfTheServerIsSilent(t *testing.T) {
+	withRig(t, nil, func(r *namingRig) {
+		group := r.phone.NewGroup(types.AddressingModePN, erin)
+		in := wabox.Incoming{Chat: group, From: erin}
+		r.asks(in, erin).heals(r, "before", erin)
+		time.Sleep(2 * time.Minute)
+		r.stall.Store(int64(20 * time.Second))
+		r.phone.Phone(silent)
+		media := r.box.Upload(content(), whatsmeow.MediaImage)
+		r.receive(in, &waE2E.Message{ImageMessage: media.Image()})
+		r.box.Expire(media)
+		before := r.phone.RequestCount()
+		for range 5 {
+			if _, err := r.client.Download(r.ctx(), media.Image()); !errors.Is(reupload.Cause(err), reupload.ErrTimeout) {
+				r.Errorf("%v (cause: %v)", err, reupload.Cause(err))
+			}
+		}
+		r.asked(before + 1)
+	})
+}
+
 // A number without a server, in a group that has gone over to LIDs since the server was asked.
 func TestOldWordAboutAGroupIsNotCertain(t *testing.T) {
 	withRig(t, nil, func(r *namingRig) {

@@ -11,6 +11,8 @@ const (
 	maxVain = 3
 	// vainPause is how long it takes until one more may.
 	vainPause = time.Minute
+	// leastShare is the share of a wait from which on it counts.
+	leastShare = 0.05
 	// maxTrusted is how many sources are remembered that are trusted.
 	maxTrusted = 256
 )
@@ -54,13 +56,17 @@ func (p *patience) found(source types.JID) { p.trusted.set(source, true) }
 
 // gaveUp notes that a handler has waited for a source for nothing.
 func (p *patience) gaveUp(source types.JID, now time.Time) {
-	p.trusted.remove(source)
-	p.waited(1, now)
+	p.waited(source, 1, now)
 	p.inRow++
 }
 
-// waited notes that a handler has waited for nothing for some of the time that it may.
-func (p *patience) waited(share float64, now time.Time) {
+// waited notes that a handler has waited for a source for nothing, for a share of the time that it
+// may. An instant does not count.
+func (p *patience) waited(source types.JID, share float64, now time.Time) {
+	p.trusted.remove(source)
+	if share < leastShare {
+		return
+	}
 	if p.lasts(now); p.vain == 0 {
 		p.since = now
 	}

@@ -89,22 +89,28 @@ func TestWhatCountsAsWaitingForNothing(t *testing.T) {
 func TestPartsOfWaitsForNothing(t *testing.T) {
 	atDesk(t, 10, 0, func(d *desk) {
 		told := d.queue.silence(sourceNamed("a"))
+		for range 100 {
+			d.queue.handlerWaited(sourceNamed("b"), 0.01) // an instant
+		}
 		for range 8 {
-			d.queue.handlerWaited(0.25)
+			d.queue.handlerWaited(sourceNamed("b"), 0.25)
 		}
 		d.waits(true, "a")
 		if isClosed(told) {
 			d.Error("those that wait are told before")
 		}
-		d.queue.handlerWaited(0.25) // there is no time left for a whole one
+		d.queue.handlerWaited(sourceNamed("b"), 0.25) // there is no time left for a whole one
 		d.waits(false, "a")
 		if !isClosed(told) {
 			d.Error("those that wait are not told")
 		}
 		pass(vainPause)
 		d.waits(true, "a")
-		d.givesUp("La1")
-		d.waits(false, "a")
+		d.queue.found(sourceNamed("a"))
+		d.givesUp("Lb1")
+		d.waits(true, "a")
+		d.queue.handlerWaited(sourceNamed("a"), 0.01)
+		d.waits(false, "a") // it is trusted no longer
 	})
 }
 

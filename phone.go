@@ -212,9 +212,10 @@ func (p *phone) gaveUp(s source, now time.Time) {
 	}
 }
 
-// waited notes that an event handler has waited without a file for a share of the time that it may.
-func (p *phone) waited(share float64, now time.Time) {
-	if p.patience.waited(share, now); !p.patience.lasts(now) {
+// waited notes that an event handler has waited for a source without a file, for a share of the
+// time that it may.
+func (p *phone) waited(s source, share float64, now time.Time) {
+	if p.patience.waited(s, share, now); !p.patience.lasts(now) {
 		p.tellAll()
 	}
 }

@@ -148,12 +148,12 @@ func (q *queue) handlerGaveUp(t *ticket) {
 	q.phone.gaveUp(t.source, time.Now())
 }
 
-// handlerWaited notes that an event handler has waited without a file for a share of the time that
-// it may, and not for all of it.
-func (q *queue) handlerWaited(share float64) {
+// handlerWaited notes that an event handler has waited for a source without a file, for a share of
+// the time that it may.
+func (q *queue) handlerWaited(s source, share float64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.phone.waited(share, time.Now())
+	q.phone.waited(s, share, time.Now())
 }
 
 // found notes that the phone has given back a file of a source.

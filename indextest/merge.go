@@ -157,7 +157,7 @@ func askedIsTheLatest(c *checker) {
 	check(reupload.Asked{Outcome: 1, Failures: 7}, never, never)
 	same := asked(10, 0, 0)
 	check(first, same, same)
-	for outcome := range reupload.Outcome(12) { // and one that there may be some day
+	for outcome := range reupload.Outcome(13) { // and one that there may be some day
 		later := asked(11, outcome, 0)
 		check(first, later, later)
 	}
