@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 )
 
@@ -103,11 +104,24 @@ func TestSuites(t *testing.T) {
 	if len(got) != 5 || got[0].dir != "." || got[0].only == "" || got[1] != (suite{dir: "."}) || got[4] != (suite{dir: "simulation"}) {
 		t.Errorf("got %v", got)
 	}
-	for dir, others := range testedFrom {
-		for _, other := range append(others, dir) {
-			if tests, _ := filepath.Glob(filepath.Join(other, "*_test.go")); len(tests) == 0 {
+	hasTests := func(dir string) bool {
+		tests, _ := filepath.Glob(filepath.Join(dir, "*_test.go"))
+		return len(tests) > 0
+	}
+	for _, others := range testedFrom {
+		for _, other := range others {
+			if !hasTests(other) {
 				t.Errorf("there are no tests in %s", other)
 			}
+		}
+	}
+	files, err := sources("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if !slices.ContainsFunc(suites(file), func(s suite) bool { return hasTests(s.dir) }) {
+			t.Errorf("no tests are run for %s", file)
 		}
 	}
 }
