@@ -27,7 +27,7 @@ import (
 var (
 	cellFlag = flag.String("cell", "", `replay cells and print what happens, such as "cut(5s)@acked handler two sqlite"`)
 	askFlag  = flag.Bool("ask", false, "where -cell waits for the end of a pause, call RequestReupload instead")
-	update   = flag.Bool("update", false, "write docs/faults.md anew")
+	update   = flag.Bool("update", false, "write docs/faults.md again")
 )
 
 // replays reports whether a single cell is replayed.

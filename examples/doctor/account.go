@@ -117,9 +117,9 @@ func (a *account) watch(rawEvt any) {
 	case *events.OfflineSyncCompleted:
 		a.catchUp()
 	case *events.LoggedOut:
-		a.end(errors.New("the phone has unlinked this session; run again to link it"))
+		a.end(errors.New("the phone has unlinked the bot; run again to link it"))
 	case *events.StreamReplaced:
-		a.end(errors.New("another process uses this session; stop the bot, and run again"))
+		a.end(errors.New("another process is connected as this device; stop the bot, and run again"))
 	case events.PermanentDisconnect:
 		a.end(fmt.Errorf("WhatsApp has ended the connection for good: %s", evt.PermanentDisconnectDescription()))
 	}
