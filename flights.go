@@ -73,7 +73,7 @@ type ending struct {
 	reading
 	asked Asked
 	at    time.Time // when, with the monotonic clock; zero while it has not ended
-	tried bool      // the path that it has brought was given its time, or has led to the file
+	tried bool      // the path that it has brought was given its time, has led to the file, or is old
 }
 
 // Limits of what is kept. An item has some hundred bytes, and a path at most 2 KiB.
@@ -456,7 +456,8 @@ func (f *flights) settle(key identity, before Entry, what reading, late, uncerta
 	if last.bringsPath() {
 		known = last.result.DirectPath
 	}
-	f.endings.set(key, ending{reading: what, asked: asked, at: time.Now()})
+	isOld := late && time.Since(last.asked.At) > time.Hour
+	f.endings.set(key, ending{reading: what, asked: asked, at: time.Now(), tried: isOld})
 	if !kind.isSilence() {
 		f.close(key)
 	}

@@ -3,6 +3,7 @@ package reupload_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"go.mau.fi/whatsmeow"
 	waBinary "go.mau.fi/whatsmeow/binary"
@@ -83,6 +84,39 @@ func TestLateAnswerToAnEarlierPlugin(t *testing.T) {
 		r.heals(p)
 		r.asked(1)
 	})
+}
+
+// An answer can have waited for the bot until its path had expired, too. Then the phone is asked
+// again, as for any path that is old.
+func TestLateAnswerThatIsOld(t *testing.T) {
+	for name, restarts := range map[string]bool{"of an earlier plugin": true, "after a long break": false} {
+		runInBubble(t, name, func(t *testing.T) {
+			heard := make(told, 10)
+			options := heard.options(reupload.Options{Index: reupload.NewMemoryIndex(100)})
+			r := newRig(t, options)
+			p := r.receivePicture()
+			r.phone.Script(p.id(), wabox.Answer{None: true})
+			c := r.begin(p.request())
+			request := r.asks(1)[0]
+			if restarts {
+				r.plugin.Close()
+				c.fails(t, reupload.ErrClosed)
+				r.register(options)
+			} else {
+				c.fails(t, reupload.ErrTimeout)
+				time.Sleep(2 * time.Hour)
+			}
+			r.answer(request, wabox.Answer{Result: wabox.Success})
+			if u := heard.next(t); !u.Late {
+				t.Errorf("Options.OnReupload was told %+v", u)
+			}
+			before := len(r.phone.Requests())
+			r.box.Expire(p.Media)
+			r.phone.Script(p.id(), wabox.Answer{Result: wabox.Success})
+			r.heals(p)
+			r.asked(before + 1)
+		})
+	}
 }
 
 func TestLateRefusal(t *testing.T) {
