@@ -66,12 +66,12 @@ const (
 type contender struct {
 	candidate
 	state  contenderState
-	cause  error // why it has brought nothing
-	final  bool  // the cause is the phone's final word
-	counts bool  // its request is one of the case's
-	paid   bool  // its request counts for what a file may have in an hour
-	path   *try  // the path in its answer
-	said   error // the error that its answer had besides a path
+	cause  error     // why it has brought nothing
+	final  bool      // the cause is the phone's final word
+	counts bool      // its request is one of the case's
+	paid   time.Time // when its request was counted in what a file may have in an hour; zero if it was not
+	path   *try      // the path in its answer
+	said   error     // the error that its answer had besides a path
 }
 
 type contenderState int

@@ -59,14 +59,16 @@ func (cs *cases) spend(key caseKey, now time.Time) {
 	cs.spent.set(key, s)
 }
 
-// refund notes that the last request for a file was not sent, or has not reached the server.
-func (cs *cases) refund(key caseKey) {
+// refund notes that a request for a file was not sent, or has not reached the server.
+func (cs *cases) refund(key caseKey, at time.Time) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	s := cs.spent.get(key)
-	copy(s[1:], s[:])
-	s[0] = 0
-	cs.spent.set(key, s)
+	if i := slices.Index(s[:], at.Unix()); i >= 0 {
+		copy(s[1:i+1], s[:i])
+		s[0] = 0
+		cs.spent.set(key, s)
+	}
 }
 
 // heals notes that the phone has given a file back: when the new path has expired, it is asked as
@@ -294,7 +296,7 @@ func (cs *cases) next(c *openCase, w *want) (step, <-chan struct{}) {
 		}
 		c.machine.asks(next.contender)
 		if who := next.contender; !who.isNamed() && !cs.flights.has(who.key) {
-			who.paid = true
+			who.paid = now
 			cs.spend(c.key, now)
 		}
 	case toWait:
@@ -390,8 +392,8 @@ func (cs *cases) ask(c *openCase, w *want, who *contender) {
 	err := cs.flights.begin(question{
 		entry: who.entry, key: who.key, source: who.source(), lane: w.lane, byBot: who.isNamed(),
 		ended: func(r reading) {
-			if who.paid && (wasNotSent(r.err) || isOutage(r.err) || r.again) {
-				cs.refund(c.key)
+			if !who.paid.IsZero() && (wasNotSent(r.err) || isOutage(r.err) || r.again) {
+				cs.refund(c.key, who.paid)
 			}
 			c.change(func(m *fileCase) { m.lands(who, r) })
 		},
