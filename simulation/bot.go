@@ -264,14 +264,28 @@ func (b *bot) arrived(evt *events.Message, how string) (mails []*mail) {
 	return mails
 }
 
-// messageOf returns the message that a part belongs to. It needs w.mu.
+// messageOf returns the message that a part belongs to: of those with its id, key and file, the one
+// in its chat and from its sender, if there is one. Strangers quote one message from any number of
+// senders. It needs w.mu.
 func (b *bot) messageOf(id types.MessageID, p part, info types.MessageInfo) (found *message) {
+	sender := info.Sender
+	if p.how == "quoted" {
+		sender = p.sender
+	}
+	best := -1
 	for _, m := range b.byID[id] {
 		if !m.is(p.media.GetMediaKey()) || string(m.media.FileEncSHA256) != string(p.media.GetFileEncSHA256()) {
 			continue
 		}
-		if found == nil || m.chat.jid == info.Chat || m.chat.has(info.Chat) {
-			found = m
+		rank := 0
+		if m.chat.jid == info.Chat || m.chat.has(info.Chat) {
+			rank += 2
+		}
+		if b.isSame(m.from, sender) {
+			rank++
+		}
+		if rank > best {
+			found, best = m, rank
 		}
 	}
 	return found
