@@ -45,6 +45,10 @@ var postgres struct {
 }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(mainVariable) != "" {
+		main()
+		return
+	}
 	if os.Getenv(boxVariable) != "" { // this process is a gateway of TestProcesses
 		if err := gatewayProcess(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
