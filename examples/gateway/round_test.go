@@ -195,3 +195,12 @@ func TestSpawn(t *testing.T) {
 		t.Error("it begins")
 	}
 }
+
+func TestLeaving(t *testing.T) {
+	t.Parallel()
+	g := &gateway{leases: &leases{process: 1}, busy: map[string]activity{"a": giving, "b": starting, "c": giving, "e": giving}}
+	present := board{leases: []lease{{account: "a", process: 1}, {account: "b", process: 1}, {account: "c", process: 2}, {account: "d", process: 1}}}
+	if n := g.leaving(present); n != 1 {
+		t.Errorf("it gives away %d accounts that are its own", n)
+	}
+}
