@@ -147,3 +147,37 @@ func TestManyMessages(t *testing.T) {
 		}
 	}
 }
+
+// The first message of a person uses up one of the client's one-time prekeys, and no other does:
+// the own phone does without.
+func TestOneTimePreKeys(t *testing.T) {
+	t.Parallel()
+	account := newBox(t).NewAccount()
+	b := login(t, account)
+	anna, ben := jid(t, "491701111111@s.whatsapp.net"), jid(t, "491702222222@s.whatsapp.net")
+	count := func() int {
+		t.Helper()
+		n, err := b.Store.PreKeys.UploadedPreKeyCount(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for deadline := time.Now().Add(patience); count() == 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	left := count()
+	for _, test := range []struct {
+		in  wabox.Incoming
+		use int
+	}{
+		{wabox.Incoming{From: anna}, 1}, {wabox.Incoming{From: anna}, 0}, {wabox.Incoming{From: ben}, 1}, {wabox.Incoming{FromMe: true, Chat: ben}, 0},
+	} {
+		deliver(t, account, test.in, text("hello"))
+		next[*events.Message](t, b)
+		if left -= test.use; count() != left {
+			t.Errorf("after a message of %+v it has %d keys, not %d", test.in, count(), left)
+			left = count()
+		}
+	}
+}
