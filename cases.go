@@ -389,8 +389,11 @@ func (cs *cases) wait(ctx context.Context, until time.Time, changed <-chan struc
 
 // ask sends the request of a contender, or joins the one that is on its way.
 func (cs *cases) ask(c *openCase, w *want, who *contender) {
+	c.mu.Lock()
+	asked := who.candidate // which others may change
+	c.mu.Unlock()
 	err := cs.flights.begin(question{
-		entry: who.entry, key: who.key, source: who.source(), lane: w.lane, byBot: who.isNamed(),
+		entry: asked.entry, key: asked.key, source: asked.source(), lane: w.lane, byBot: asked.isNamed(),
 		ended: func(r reading) {
 			if !who.paid.IsZero() && (wasNotSent(r.err) || isOutage(r.err) || r.again) {
 				cs.refund(c.key, who.paid)
