@@ -66,20 +66,20 @@ func TestRedact(t *testing.T) {
 
 // A safeBuffer can be written to by all goroutines that log.
 type safeBuffer struct {
-	mu sync.Mutex
-	bytes.Buffer
+	mu   sync.Mutex
+	said bytes.Buffer // not embedded, as its ReadFrom takes no lock
 }
 
 func (b *safeBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.Buffer.Write(p)
+	return b.said.Write(p)
 }
 
 func (b *safeBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.Buffer.String()
+	return b.said.String()
 }
 
 // TestLogHasNoSecrets heals a file, and fails to heal another, with a log that leaves nothing out.

@@ -100,6 +100,9 @@ func TestLinks(t *testing.T) {
 		if got := s.post(t, `{"phone": "`+phone.PN.User+`"}`, ""); got.status != http.StatusConflict {
 			t.Errorf("it is linked, and POST gets %s", got)
 		}
+		phone.Logout()
+		s.waitState(t, accountState{Account: phone.PN.User, Linked: false, Connected: false})
+		s.typeCode(t, phone, s.code(t, phone))
 		return nil
 	})
 	if err != nil {

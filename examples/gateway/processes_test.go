@@ -193,7 +193,7 @@ func (f *fleet) start(name string) *process {
 	if err != nil {
 		f.Fatal(err)
 	}
-	p.cmd.Stderr = struct{ io.Writer }{p.out} // without ReadFrom, which takes no lock
+	p.cmd.Stderr = p.out
 	if err = p.cmd.Start(); err != nil {
 		f.Fatal(err)
 	}
