@@ -22,8 +22,8 @@ type account struct {
 	term   int64              // number of the lease
 	cancel context.CancelFunc // of what whatsmeow does by itself, and writes to the database
 
-	number   atomic.Pointer[string] // the phone number, which the client forgets when it is unlinked
-	online   atomic.Bool            // since the last login. whatsmeow's IsLoggedIn stays true when a connection breaks
+	session  atomic.Pointer[types.JID] // whose name the client forgets when it is unlinked
+	online   atomic.Bool               // since the last login. whatsmeow's IsLoggedIn stays true when a connection breaks
 	unlinked atomic.Bool
 	settled  context.Context // ends when what has waited at WhatsApp has come, or that takes long
 	settle   context.CancelFunc
@@ -48,7 +48,7 @@ func (g *gateway) newAccount(device *store.Device) (*account, error) {
 	a.settled, a.settle = context.WithTimeout(a.client.BackgroundEventCtx, g.cfg.settle)
 	a.client.BackgroundEventCtx, a.cancel = context.WithCancel(g.root)
 	if device.ID != nil {
-		a.number.Store(&device.ID.User)
+		a.session.Store(device.ID)
 	}
 	var err error
 	a.plugin, err = reupload.Register(a.client, &reupload.Options{
@@ -65,8 +65,8 @@ func (g *gateway) newAccount(device *store.Device) (*account, error) {
 
 // phone returns the phone number, or "" while there is none.
 func (a *account) phone() string {
-	if number := a.number.Load(); number != nil {
-		return *number
+	if session := a.session.Load(); session != nil {
+		return session.User
 	}
 	return ""
 }
@@ -149,7 +149,7 @@ func (g *gateway) handle(a *account, rawEvt any) bool {
 	case *events.HistorySync:
 		g.storeHistory(a, evt)
 	case *events.PairSuccess:
-		a.number.Store(&evt.ID.User)
+		a.session.Store(&evt.ID)
 	case *events.Connected:
 		a.online.Store(true)
 	case *events.Disconnected:

@@ -284,14 +284,14 @@ func TestBeatIsMissed(t *testing.T) {
 	t.Parallel()
 	cfg := defaults()
 	cfg.dsn, cfg.log = newDatabase(t), slog.New(slog.DiscardHandler)
-	cfg.leases = leaseTimes{life: time.Minute, trust: 300 * time.Millisecond, beat: 20 * time.Millisecond}
+	cfg.leases = leaseTimes{life: time.Minute, trust: time.Second, beat: 20 * time.Millisecond}
 	l, db, err := join(t.Context(), &cfg, func(*sql.DB) error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
 	defer l.leave()
-	time.Sleep(time.Second) // longer than it relies on one beat
+	time.Sleep(2 * time.Second) // longer than it relies on one beat
 	if !l.fence.holds() {
 		t.Fatal("it has lost its leases, and its heart beats")
 	}

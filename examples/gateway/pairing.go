@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.mau.fi/whatsmeow"
+	"go.mau.fi/whatsmeow/store"
 )
 
 // Why an account cannot be linked.
@@ -119,11 +120,11 @@ func (g *gateway) finish(a *account, steps <-chan whatsmeow.QRChannelItem) bool 
 		case whatsmeow.QRChannelSuccess.Event:
 			phone := a.phone()
 			g.log.Info("An account was linked", "account", phone)
-			// whatsmeow itself deletes the session of one that was unlinked.
-			if replaced := g.add(phone, a); replaced != nil && !replaced.unlinked.Load() {
+			if replaced := g.add(phone, a); replaced != nil && *replaced.session.Load() != *a.session.Load() {
 				// Or the next start would find two sessions of the account, and not know which
-				// one is good.
-				if err := replaced.client.Store.Delete(g.root); err != nil {
+				// one is good. whatsmeow deletes that of one that was unlinked, but may not come to
+				// it before the gateway ends.
+				if err := g.sessions.DeleteDevice(g.root, &store.Device{ID: replaced.session.Load()}); err != nil {
 					g.log.Error("The former session of an account was not deleted", "account", phone, "error", err)
 				}
 			}
