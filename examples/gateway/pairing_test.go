@@ -14,10 +14,17 @@ import (
 	"github.com/whatsmeow-plugins/reupload/wabox"
 )
 
-// code asks the gateway to link an account, and returns what is to be typed on its phone.
+// code asks the gateway to link an account, as often as it says that this is to be tried again, and
+// returns what is to be typed on its phone.
 func (s *stage) code(t *testing.T, phone *wabox.Account) string {
 	t.Helper()
-	got := s.post(t, `{"phone": "+`+phone.PN.User+`"}`, "")
+	var got answer
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		got = s.post(t, `{"phone": "+`+phone.PN.User+`"}`, "")
+		if got.status != http.StatusServiceUnavailable || time.Now().After(deadline) {
+			break
+		}
+	}
 	var body struct {
 		Code    string  `json:"code"`
 		Expires float64 `json:"expires_in"`
