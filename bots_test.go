@@ -185,6 +185,7 @@ func TestOptionsThatAreMistakes(t *testing.T) {
 				t.Errorf("%+v: %v", opts, err)
 			}
 		}
+		r.register(&reupload.Options{Timeout: time.Millisecond, HandlerTimeout: time.Millisecond}) // short, and no mistake
 	})
 }
 

@@ -18,10 +18,14 @@ import (
 
 // TestMain sees to it that no goroutine is left when every test has closed what it opened.
 func TestMain(m *testing.M) {
-	// Tests wait more than they compute.
+	// Tests wait more than they compute. The fuzzer does not.
 	flag.Parse()
-	if err := flag.Set("test.parallel", "16"); err != nil {
-		panic(err)
+	isSet := false
+	flag.Visit(func(f *flag.Flag) { isSet = isSet || f.Name == "test.parallel" || f.Name == "test.fuzz" })
+	if !isSet {
+		if err := flag.Set("test.parallel", "16"); err != nil {
+			panic(err)
+		}
 	}
 	// Hours pass in bubbles, in which a keep-alive every 25 s would be most of what happens.
 	whatsmeow.KeepAliveIntervalMin, whatsmeow.KeepAliveIntervalMax = 12*time.Hour, 24*time.Hour

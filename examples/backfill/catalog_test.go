@@ -257,3 +257,17 @@ func TestCatalogReadsPartsOnce(t *testing.T) {
 		}
 	}
 }
+
+func TestEstimateOfABrokenCatalog(t *testing.T) {
+	t.Parallel()
+	list := newTestCatalog(t, testFile(1, types.NewJID("1", types.DefaultUserServer)))
+	if e, err := estimateOf(t.Context(), list, config{}); err != nil || e.Files != 1 {
+		t.Errorf("got %+v, %v", e, err)
+	}
+	if err := list.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := estimateOf(t.Context(), list, config{}); err == nil {
+		t.Error("a catalog that cannot be read is estimated")
+	}
+}

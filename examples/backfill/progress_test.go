@@ -92,8 +92,12 @@ func TestBar(t *testing.T) {
 	p.counts(someCounts)
 	p.note("a warning")
 	p.counts(someCounts)
+	before := out.Len()
 	p.end()
 	text := out.String()
+	if end := text[before:]; !strings.Contains(end, "\x1b[2K") || strings.TrimLeft(end, " \r\x1b[2K") != "" {
+		t.Errorf("in the end the bar is not taken away, but %q comes", end)
+	}
 	if !strings.Contains(text, "1285 of 2005, 20 for the phone, 1 later, 50 lost") && !strings.Contains(text, "1284 of 2005, 20 for the phone, 1 later, 50 lost") {
 		t.Errorf("got %q", text)
 	}

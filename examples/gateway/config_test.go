@@ -29,6 +29,9 @@ func TestConfig(t *testing.T) {
 	if strings.Contains(help, "PASSWORD") || strings.Contains(help, "TOKEN-") {
 		t.Errorf("-help tells secrets:\n%s", help)
 	}
+	if !strings.Contains(help, "one file may have (default 256)") || !strings.Contains(help, "to keep there (default 4096)") {
+		t.Errorf("-help does not tell the sizes:\n%s", help)
+	}
 	if err = cfg.complete(); err != nil || !strings.HasSuffix(cfg.dsn, "/environment") || cfg.token != "TOKEN-of-the-environment" {
 		t.Errorf("got %v, %v", cfg.dsn, err)
 	}
