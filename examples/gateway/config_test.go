@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"flag"
 	"strings"
 	"testing"
@@ -52,5 +53,20 @@ func TestConfig(t *testing.T) {
 		if err = cfg.complete(); err == nil || !strings.Contains(err.Error(), flag) {
 			t.Errorf("%s %s: got %v", flag, value, err)
 		}
+	}
+}
+
+func TestDatabaseThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	const dsn = "host=127.0.0.1 port=1 user=nobody connect_timeout=1"
+	if err := waitForDB(ctx, dsn, nil); err == nil {
+		t.Error("a database that is not there answers")
+	}
+	ended := make(chan struct{})
+	close(ended)
+	if err := waitForDB(t.Context(), dsn, ended); err == nil || !strings.Contains(err.Error(), "has ended") {
+		t.Errorf("its server has ended: %v", err)
 	}
 }
