@@ -282,6 +282,9 @@ func (c *fileCase) tried(t *try, v finding, cause error, now time.Time) (isBad b
 		}
 		return false
 	}
+	if t.state == resting || t.state == spent { // callers that download at once fail at once: that is one failure
+		return false
+	}
 	t.cause = cause
 	if (t.fresh || v == pathBroken) && t.failed < len(freshPauses) {
 		t.state, t.due = resting, now.Add(freshPauses[t.failed])

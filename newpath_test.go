@@ -147,6 +147,46 @@ func TestUploadThatBreaksOffIsReplaced(t *testing.T) {
 	})
 }
 
+// Callers that download at once from a path which has just led to the file, and then fails for an
+// instant, do not use up its time together.
+func TestNewPathFailsForManyAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{http.StatusNotFound, http.StatusServiceUnavailable} {
+		runInBubble(t, http.StatusText(status), func(t *testing.T) {
+			r := newRig(t, nil)
+			p := r.receivePicture()
+			path := r.box.Reupload(p.Media)
+			r.phone.Script(p.id(), wabox.Answer{Result: wabox.Success, DirectPath: path, Delay: time.Second})
+			var mu sync.Mutex
+			var since time.Time // of the first download
+			r.box.Serve(path, func(w http.ResponseWriter, _ *http.Request) bool {
+				mu.Lock()
+				defer mu.Unlock()
+				if since.IsZero() {
+					since = time.Now()
+					return false
+				}
+				fails := time.Since(since) < 200*time.Millisecond
+				if fails {
+					w.WriteHeader(status)
+				}
+				return fails
+			})
+			var downloads sync.WaitGroup
+			for range 12 {
+				downloads.Go(func() {
+					if _, err := r.client.Download(r.ctx(), p.image); err != nil {
+						t.Errorf("%v (cause: %v)", err, reupload.Cause(err))
+					}
+				})
+			}
+			downloads.Wait()
+			r.heals(p)
+			r.asked(1)
+		})
+	}
+}
+
 // A new path that is not good at once is given its time by the next caller too, when the first one
 // has left.
 func TestNewPathOfACallerThatHasLeft(t *testing.T) {
