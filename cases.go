@@ -463,7 +463,7 @@ func (cs *cases) download(ctx context.Context, c *openCase, w *want, next step) 
 	if isBad {
 		cs.paths.spoil(w.file.at(l.path))
 		if from != nil {
-			cs.flights.useless(from.entry, from.key, cause) // or each download would ask again
+			cs.flights.useless(from.entry, from.key, l.path, cause) // or each download would ask again
 		}
 		if v == pathWrong && from != nil {
 			cs.report.wrongFile()

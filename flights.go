@@ -514,13 +514,18 @@ func (f *flights) tried(who candidate, path string, leads bool) {
 	}
 }
 
-// useless notes that the path which an answer has brought does not lead to the file.
-func (f *flights) useless(e Entry, key identity, cause error) {
+// useless notes that the path which an answer has brought does not lead to the file. Another answer
+// may have brought a better one meanwhile.
+func (f *flights) useless(e Entry, key identity, path string, cause error) {
 	if !errors.Is(cause, ErrInvalidAnswer) {
 		return
 	}
 	what := reading{err: cause}
 	f.mu.Lock()
+	if o := f.endings.get(key); !o.bringsPath() || o.result.DirectPath != path {
+		f.mu.Unlock()
+		return
+	}
 	asked, keep, _ := f.settle(key, e, what, false, false)
 	f.mu.Unlock()
 	if keep {

@@ -2,6 +2,7 @@ package reupload_test
 
 import (
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -113,6 +114,35 @@ func TestLateAnswerThatIsOld(t *testing.T) {
 			before := len(r.phone.Requests())
 			r.box.Expire(p.Media)
 			r.phone.Script(p.id(), wabox.Answer{Result: wabox.Success})
+			r.heals(p)
+			r.asked(before + 1)
+		})
+	}
+}
+
+// While a path that leads nowhere is given its time, another answer can come, such as the one to an
+// earlier request. Its path stays known.
+func TestAnswerBesideAUselessPath(t *testing.T) {
+	t.Parallel()
+	for name, healed := range map[string]bool{"of a new file": false, "of a file that has healed": true} {
+		runInBubble(t, name, func(t *testing.T) {
+			options := &reupload.Options{Index: reupload.NewMemoryIndex(100)}
+			r := newRig(t, options)
+			p := r.receivePicture()
+			if healed {
+				r.heals(p)
+				r.box.Expire(p.Media)
+			}
+			before := r.phone.RequestCount()
+			r.phone.Script(p.id(), wabox.Answer{Result: wabox.Success, DirectPath: nowhere})
+			var downloads sync.WaitGroup
+			downloads.Go(func() { r.fails(p, reupload.ErrInvalidAnswer) })
+			time.Sleep(2 * time.Second)
+			r.answer(r.phone.Requests()[before], wabox.Answer{Result: wabox.Success})
+			downloads.Wait()
+			r.heals(p)
+			r.plugin.Close()
+			r.register(options)
 			r.heals(p)
 			r.asked(before + 1)
 		})

@@ -22,6 +22,9 @@ import (
 
 // Tests of what comes of an answer, and of paths that are known without one.
 
+// nowhere is a path under which there is nothing.
+const nowhere = "/v/t62.7118-24/nowhere.enc?ccb=11-4&oh=x&oe=7FFFFFFF"
+
 // A lateCDN gives nothing good out under a path at first.
 type lateCDN struct {
 	base  *http.Transport
@@ -221,7 +224,7 @@ func TestUselessPathOfACallerThatHasLeft(t *testing.T) {
 		r := newRig(t, nil)
 		p := r.receivePicture()
 		r.phone.Phone(func(wabox.Request) []wabox.Answer {
-			return []wabox.Answer{{Result: wabox.Success, DirectPath: "/v/t62.7118-24/nowhere.enc?ccb=11-4&oh=x&oe=7FFFFFFF", Delay: 4 * time.Second}}
+			return []wabox.Answer{{Result: wabox.Success, DirectPath: nowhere, Delay: 4 * time.Second}}
 		})
 		for i := range 5 {
 			ctx, cancel := context.WithTimeout(r.ctx(), 5*time.Second)

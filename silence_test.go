@@ -113,7 +113,6 @@ func TestPhoneThatIsOff(t *testing.T) {
 // no use, though one of his files has come before, nor when he sends them again.
 func TestHandlersBehindSlowRefusals(t *testing.T) {
 	t.Parallel()
-	nowhere := "/v/t62.7118-24/nowhere.enc?ccb=11-4&oh=x&oe=7FFFFFFF"
 	for name, useless := range map[string]wabox.Answer{
 		"errors":                  {Result: wabox.GeneralError, Delay: 3 * time.Second},
 		"paths that lead nowhere": {Result: wabox.Success, DirectPath: nowhere, Delay: 3 * time.Second},

@@ -582,6 +582,6 @@ func TestMemberDoesNotRefuseForAnother(t *testing.T) {
 func likeness(p picture) *waE2E.Message {
 	image := p.Media.Image()
 	image.FileEncSHA256 = bytes.Repeat([]byte{9}, 32)
-	image.DirectPath = proto.String("/v/t62.7118-24/nowhere.enc?ccb=11-4&oh=x&oe=7FFFFFFF")
+	image.DirectPath = proto.String(nowhere)
 	return &waE2E.Message{ImageMessage: image}
 }
