@@ -181,6 +181,19 @@ func (c *fileCase) pathOf(path string) *try {
 	return nil
 }
 
+// toldBy returns the contender for which the phone has told a path, just now or before; or nil.
+func (c *fileCase) toldBy(t *try) *contender {
+	if t.from != nil {
+		return t.from
+	}
+	for _, who := range c.contenders {
+		if who.entry.DirectPath == t.path {
+			return who
+		}
+	}
+	return nil
+}
+
 // addPath adds a path to try, unless it is known. A path that the phone has just told for a
 // contender is tried in any case.
 func (c *fileCase) addPath(path string, from *contender) *try {

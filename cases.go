@@ -121,8 +121,9 @@ type want struct {
 // A lead is a path that may lead to a file.
 type lead struct {
 	path    string
-	vouched bool // the bot or its phone says that it does, and not only a message
-	proven  bool // it has led there a moment ago
+	vouched bool   // the bot or its phone says that it does, and not only a message
+	proven  bool   // it has led there a moment ago
+	useless func() // notes that a large file has turned out to be another one; can be nil
 }
 
 // heal gets an expired file for one caller. The error is the cause that [Cause] reports.
@@ -416,7 +417,11 @@ func (cs *cases) lookUp(ctx context.Context, c *openCase, file download) {
 func (cs *cases) download(ctx context.Context, c *openCase, w *want, next step) (*http.Response, bool) {
 	release := func() {}
 	c.mu.Lock()
-	l := lead{next.try.path, next.try.vouched, next.what == toFetch && !next.try.likely}
+	l := lead{path: next.try.path, vouched: next.try.vouched, proven: next.what == toFetch && !next.try.likely}
+	if who := c.machine.toldBy(next.try); who != nil {
+		told := who.candidate // which others may change
+		l.useless = func() { cs.flights.useless(told.entry, told.key, l.path, errOtherFile) }
+	}
 	isFresh := next.try.fresh
 	c.mu.Unlock()
 	if next.what == toFetch && !(w.pathOnly && l.proven) {
@@ -449,9 +454,9 @@ func (cs *cases) download(ctx context.Context, c *openCase, w *want, next step) 
 			cs.paths.move(w.file.location(), l.path)
 		}
 		if from != nil {
-			cs.flights.tried(*from, l.path, true)
+			cs.flights.tried(*from, l.path, v == pathGood)
 		}
-		if isFresh {
+		if isFresh && v == pathGood {
 			cs.heals(c.key)
 		}
 		return resp, true

@@ -71,9 +71,10 @@ func (p *paths) named(l location) {
 	}
 }
 
-// doubt notes that a whole download from a path has given another file. A path that the phone has
-// just named can be late on the CDN. Small files are tried again before the caller gets them.
-func (p *paths) doubt(l location) {
+// doubt notes that a whole download from a path has given another file, and reports whether the path
+// is bad. One that the phone has just named can be late on the CDN. Small files are tried again
+// before the caller gets them.
+func (p *paths) doubt(l location) (isBad bool) {
 	p.mu.Lock()
 	n := p.fresh.get(l)
 	if n > 0 {
@@ -83,6 +84,7 @@ func (p *paths) doubt(l location) {
 	if n == 0 {
 		p.spoil(l)
 	}
+	return n == 0
 }
 
 func (p *paths) isBad(l location) bool {

@@ -370,6 +370,58 @@ func TestPathsOfStrangersCostNoDownload(t *testing.T) {
 	})
 }
 
+// largeJunk is a path under which a large other file lies, whatever hash is asked for.
+func (r *rig) largeJunk() string {
+	other := r.box.Upload(content(), whatsmeow.MediaImage)
+	r.box.Serve(other.DirectPath, func(w http.ResponseWriter, _ *http.Request) bool {
+		_, _ = w.Write(make([]byte, comparedWhileItComes))
+		return true
+	})
+	return other.DirectPath
+}
+
+// A stranger's older message with the file, for which the phone uploads something else that is
+// large, does not stand before the right one.
+func TestLargeJunkDoesNotHideTheOriginal(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		media := r.box.Upload(content(), whatsmeow.MediaImage)
+		junk := media.Image()
+		junk.MediaKey = bytes.Repeat([]byte{7}, 32)
+		first := r.receive(wabox.Incoming{From: mallory}, &waE2E.Message{ImageMessage: junk})
+		time.Sleep(2 * time.Second)
+		evt := r.receive(wabox.Incoming{From: alice}, &waE2E.Message{ImageMessage: media.Image()})
+		r.box.Expire(media)
+		r.phone.Phone(func(req wabox.Request) []wabox.Answer {
+			if req.ID == first.Info.ID {
+				return []wabox.Answer{{Result: wabox.Success, DirectPath: r.largeJunk()}}
+			}
+			return []wabox.Answer{{Result: wabox.Success}}
+		})
+		r.heals(picture{media, evt, evt.Message.GetImageMessage()})
+		r.asked(2)
+	})
+}
+
+// Nor does it count as the file, which would have the phone asked for it any number of times.
+func TestLargeJunkHealsNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		media := r.box.Upload(content(), whatsmeow.MediaImage)
+		r.box.Expire(media)
+		r.phone.Phone(func(wabox.Request) []wabox.Answer {
+			return []wabox.Answer{{Result: wabox.Success, DirectPath: r.largeJunk()}}
+		})
+		for range 10 {
+			evt := r.receive(wabox.Incoming{From: mallory}, &waE2E.Message{ImageMessage: media.Image()})
+			if _, err := r.client.Download(r.ctx(), evt.Message.GetImageMessage()); err == nil {
+				t.Error("it gave a file")
+			}
+		}
+		r.asked(8)
+	})
+}
+
 // Many messages with one file within a second are one request.
 func TestOneFileInManyMessages(t *testing.T) {
 	t.Parallel()

@@ -283,8 +283,10 @@ func (t *transport) get(ctx context.Context, req *http.Request, file download, l
 		case found == same && !l.vouched:
 			t.paths.move(file.location(), l.path)
 		case found == different:
-			t.paths.doubt(file.at(l.path))
 			t.paths.unmove(file.location())
+			if t.paths.doubt(file.at(l.path)) && l.useless != nil {
+				l.useless()
+			}
 		}
 	})
 	switch {
