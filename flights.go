@@ -481,8 +481,12 @@ func (f *flights) close(key identity) {
 	}
 }
 
+// newFor is for how long a path which leads nowhere is taken for one that never has, and not for one
+// that has died.
+const newFor = time.Hour
+
 // recall completes what an index knows of a file with what this process knows. An index can fail,
-// or be slow. It reports whether the phone has told the path a moment ago and it was not given its
+// or be slow. It reports whether the phone has told the path lately and it was not given its
 // time so far: the callers that got it may have left before they could know.
 func (f *flights) recall(key identity, e *Entry) (isFresh bool) {
 	f.mu.Lock()
@@ -497,7 +501,7 @@ func (f *flights) recall(key identity, e *Entry) (isFresh bool) {
 		}
 	}
 	o := f.endings.get(key)
-	return o.bringsPath() && o.result.DirectPath == e.DirectPath && !o.tried && time.Since(o.at) < shortPause
+	return o.bringsPath() && o.result.DirectPath == e.DirectPath && !o.tried && time.Since(o.at) < newFor
 }
 
 // tried notes that the path which an answer has brought was given its time, and whether it leads to
