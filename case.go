@@ -255,7 +255,7 @@ func (c *fileCase) hushes(who *contender) {
 // lands notes how a contender's request has ended.
 func (c *fileCase) lands(who *contender, r reading) {
 	who.state = over
-	if who.counts && (wasNotSent(r.err) || r.again) {
+	if who.counts && (wasNotSent(r.err) || r.again || r.old) {
 		c.asked--
 	}
 	switch {
@@ -263,6 +263,9 @@ func (c *fileCase) lands(who *contender, r reading) {
 		who.cause = r.err
 	case r.err != nil:
 		who.cause = r.err
+	case r.result.DirectPath != "" && r.old: // it is one path more that is known
+		who.state = idle
+		c.addPath(r.result.DirectPath, nil)
 	case r.result.DirectPath != "":
 		who.cause, who.said = errNoFileYet, r.result.Err()
 		who.path = c.addPath(r.result.DirectPath, who)

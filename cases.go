@@ -396,10 +396,15 @@ func (cs *cases) ask(c *openCase, w *want, who *contender) {
 	err := cs.flights.begin(question{
 		entry: asked.entry, key: asked.key, source: asked.source(), lane: w.lane, byBot: asked.isNamed(),
 		ended: func(r reading) {
-			if !who.paid.IsZero() && (wasNotSent(r.err) || isOutage(r.err) || r.again) {
+			if !who.paid.IsZero() && (wasNotSent(r.err) || isOutage(r.err) || r.again || r.old) {
 				cs.refund(c.key, who.paid)
 			}
-			c.change(func(m *fileCase) { m.lands(who, r) })
+			c.change(func(m *fileCase) {
+				if r.old { // so that it can be asked for after the path was tried
+					cs.catalog.recall(who.key, &who.entry)
+				}
+				m.lands(who, r)
+			})
 		},
 		quiet: func() { c.change(func(m *fileCase) { m.hushes(who) }) },
 	})

@@ -285,6 +285,9 @@ type reading struct {
 	sealed bool   // the phone has sealed it with the message's key, and so knows the message
 	// again means that it is that of an earlier request, and nothing was sent for this one.
 	again bool
+	// old means that its path can have died: nothing was sent for this one, and the answer is to an
+	// earlier request, of long ago.
+	old bool
 	// partial means that the phone was silent about some names of the message, and others were not
 	// tried.
 	partial bool

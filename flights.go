@@ -73,7 +73,7 @@ type ending struct {
 	reading
 	asked Asked
 	at    time.Time // when, with the monotonic clock; zero while it has not ended
-	tried bool      // the path that it has brought was given its time, has led to the file, or is old
+	tried bool      // the path that it has brought was given its time, or has led to the file
 }
 
 // Limits of what is kept. An item has some hundred bytes, and a path at most 2 KiB.
@@ -390,6 +390,7 @@ func (f *flights) noteAsked(d *driver, asked Asked) {
 // and stores it.
 func (f *flights) land(d *driver, what reading) {
 	f.mu.Lock()
+	what.old = !d.onWire && f.isOld(d.key) // it is the answer to an earlier request
 	asked, keep, isNews := f.settle(d.key, d.entry, what, false, d.naming.err != nil)
 	_, tells := outcomeOf(what)
 	d.settled = tells || isOutage(what.err)
@@ -456,12 +457,17 @@ func (f *flights) settle(key identity, before Entry, what reading, late, uncerta
 	if last.bringsPath() {
 		known = last.result.DirectPath
 	}
-	isOld := late && time.Since(last.asked.At) > time.Hour
-	f.endings.set(key, ending{reading: what, asked: asked, at: time.Now(), tried: isOld})
+	f.endings.set(key, ending{reading: what, asked: asked, at: time.Now()})
 	if !kind.isSilence() {
 		f.close(key)
 	}
 	return asked, true, what.bringsPath() && what.result.DirectPath != known
+}
+
+// isOld reports whether the path in a late answer can have died since it was told: the answer has
+// waited for long, or was to an earlier process. It needs f.mu.
+func (f *flights) isOld(key identity) bool {
+	return time.Since(f.endings.get(key).asked.At) > newFor
 }
 
 // isOutage reports whether a request has ended because the bot's own connection went before the
@@ -501,7 +507,7 @@ func (f *flights) recall(key identity, e *Entry) (isFresh bool) {
 		}
 	}
 	o := f.endings.get(key)
-	return o.bringsPath() && o.result.DirectPath == e.DirectPath && !o.tried && time.Since(o.at) < newFor
+	return o.bringsPath() && o.result.DirectPath == e.DirectPath && !o.tried && !o.old && time.Since(o.at) < newFor
 }
 
 // tried notes that the path which an answer has brought was given its time, and whether it leads to
@@ -685,6 +691,7 @@ func (f *flights) late(a answer, waiting *driver, byBot bool) {
 // keep keeps an answer that comes when no caller waits any more.
 func (f *flights) keep(c candidate, what reading) {
 	f.mu.Lock()
+	what.old = f.isOld(c.key)
 	asked, keep, isNews := f.settle(c.key, c.entry, what, true, false)
 	f.mu.Unlock()
 	if keep {

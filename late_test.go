@@ -2,13 +2,16 @@ package reupload_test
 
 import (
 	"errors"
+	"net/http"
 	"sync"
 	"testing"
 	"time"
 
 	"go.mau.fi/whatsmeow"
 	waBinary "go.mau.fi/whatsmeow/binary"
+	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/types/events"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/whatsmeow-plugins/reupload"
 	"github.com/whatsmeow-plugins/reupload/wabox"
@@ -118,6 +121,59 @@ func TestLateAnswerThatIsOld(t *testing.T) {
 			r.asked(before + 1)
 		})
 	}
+}
+
+// An answer that has waited for the bot can come just before a request for the file goes out. Its
+// path is tried, and if that has died meanwhile, the phone is asked by the same download.
+func TestOldAnswerBeforeARequest(t *testing.T) {
+	t.Parallel()
+	// prepare leaves a request without an answer for twenty days, in which all paths of its file die.
+	prepare := func(r *rig) (p picture, late func()) {
+		p = r.receivePicture()
+		r.phone.Script(p.id(), wabox.Answer{None: true})
+		c := r.begin(p.request())
+		request := r.asks(1)[0]
+		c.fails(r, reupload.ErrTimeout)
+		path := r.box.Reupload(p.Media)
+		time.Sleep(20 * 24 * time.Hour)
+		r.box.Expire(p.Media)
+		r.phone.Script(p.id(), wabox.Answer{Result: wabox.Success})
+		return p, func() { r.answer(request, wabox.Answer{Result: wabox.Success, DirectPath: path}) }
+	}
+	runInBubble(t, "which waits for its turn", func(t *testing.T) {
+		r := newRig(t, &reupload.Options{MaxInFlight: 1})
+		p, late := prepare(r)
+		other := r.receivePictureIn(wabox.Incoming{From: bob})
+		r.phone.Script(other.id(), wabox.Answer{Result: wabox.Success, Delay: 3 * time.Second})
+		var downloads sync.WaitGroup
+		downloads.Go(func() { r.heals(other) })
+		time.Sleep(time.Second)
+		before := r.phone.RequestCount()
+		downloads.Go(func() { r.heals(p) })
+		time.Sleep(time.Second)
+		late()
+		downloads.Wait()
+		r.asked(before + 1)
+	})
+	runInBubble(t, "while another path is tried", func(t *testing.T) {
+		r := newRig(t, nil)
+		p, late := prepare(r)
+		forward := p.Media.Image()
+		forward.DirectPath = proto.String(r.box.Reupload(p.Media))
+		r.phone.Forget(r.receive(wabox.Incoming{From: bob}, &waE2E.Message{ImageMessage: forward}).Info.ID)
+		r.box.Serve(forward.GetDirectPath(), func(w http.ResponseWriter, _ *http.Request) bool {
+			time.Sleep(2 * time.Second)
+			w.WriteHeader(http.StatusGone)
+			return true
+		})
+		before := r.phone.RequestCount()
+		var downloads sync.WaitGroup
+		downloads.Go(func() { r.heals(p) })
+		time.Sleep(time.Second)
+		late()
+		downloads.Wait()
+		r.asked(before + 1)
+	})
 }
 
 // While a path that leads nowhere is given its time, another answer can come, such as the one to an
