@@ -138,3 +138,16 @@ func TestRejectionWithoutTap(t *testing.T) {
 		}
 	})
 }
+
+// A receipt that the server has lost gets no ack. That of the next one, minutes later, is not taken
+// for it: the message is asked for under its second name after eight seconds.
+func TestAckAfterALostReceipt(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r, p := addressed(t, nil, wabox.Incoming{From: carol}, false)
+		r.phone.Script(p.id(), wabox.Answer{Ack: wabox.AckNone, None: true}, wabox.Answer{None: true}, wabox.Answer{Result: wabox.Success})
+		r.fails(p, reupload.ErrServerSilent)
+		time.Sleep(time.Minute)
+		r.heals(p)
+		r.asked(3)
+	})
+}

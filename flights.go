@@ -60,13 +60,27 @@ type line interface {
 type idRecord struct {
 	drivers []*driver // not ended, in the order in which they came
 	// unacked are those whose receipt the server has not acknowledged, in the order in which they
-	// were sent, nil for one that has ended: a late ack is not taken for that of another request.
-	unacked []*driver
+	// were sent, also of flights that have ended: a late ack is not taken for another request's.
+	unacked []receipt
 	open    []identity // asked for, and without an answer, past the end of the flight
 	last    identity   // the request that has accepted the last unsealed answer
 	stamp   string     // the stamp of that answer
 	byBot   time.Time  // when the bot asked by itself; zero once there is an answer
 }
+
+// A receipt is one that the server has not acknowledged.
+type receipt struct {
+	driver *driver   // nil once its flight has ended,
+	ended  time.Time // and when that was
+}
+
+// isLost reports whether no ack of a receipt is to be expected any more. If one comes all the same,
+// it does no harm.
+func (r receipt) isLost() bool { return r.driver == nil && time.Since(r.ended) > ackPatience }
+
+// ackPatience is for how long after the end of a flight the ack of its receipt can come. A file is
+// not asked for again in this time, as a rule.
+const ackPatience = shortPause / 2
 
 // An ending is how the last request for a file ended, as far as this process knows.
 type ending struct {
@@ -324,8 +338,8 @@ func (f *flights) takeOff(d *driver) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	d.onWire, d.acked = true, false
-	if r := f.records[d.key.id]; r != nil && len(r.unacked) < maxUnacked {
-		r.unacked = append(r.unacked, d)
+	if r := f.records[d.key.id]; r != nil {
+		r.unacked = append(r.unacked[max(0, len(r.unacked)-maxUnacked+1):], receipt{driver: d})
 	}
 }
 
@@ -343,7 +357,7 @@ func (f *flights) notSent(d *driver) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if r := f.records[d.key.id]; r != nil {
-		if i := slices.Index(r.unacked, d); i >= 0 {
+		if i := slices.IndexFunc(r.unacked, func(u receipt) bool { return u.driver == d }); i >= 0 {
 			r.unacked = slices.Delete(r.unacked, i, i+1)
 		}
 	}
@@ -396,9 +410,9 @@ func (f *flights) land(d *driver, what reading) {
 	d.settled = tells || isOutage(what.err)
 	r := f.records[d.key.id]
 	r.drivers = slices.DeleteFunc(r.drivers, func(other *driver) bool { return other == d })
-	for i, other := range r.unacked {
-		if other == d {
-			r.unacked[i] = nil
+	for i, u := range r.unacked {
+		if u.driver == d {
+			r.unacked[i] = receipt{ended: time.Now()}
 		}
 	}
 	f.count--
@@ -714,8 +728,9 @@ func (f *flights) ack(node *waBinary.Node) {
 		r = f.past.get(id)
 	}
 	if r != nil && len(r.unacked) > 0 {
-		d := r.unacked[0]
-		r.unacked = r.unacked[1:]
+		i := max(0, slices.IndexFunc(r.unacked, func(u receipt) bool { return !u.isLost() }))
+		d := r.unacked[i].driver
+		r.unacked = slices.Delete(r.unacked, i, i+1)
 		if d != nil {
 			d.acked = true
 		}
