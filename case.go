@@ -277,6 +277,18 @@ func (c *fileCase) lands(who *contender, r reading) {
 	}
 }
 
+// takeBack makes contenders idle that were not asked for only because a live caller waited, and
+// reports whether there are any.
+func (c *fileCase) takeBack() (some bool) {
+	for _, who := range c.contenders {
+		isHurry := errors.Is(who.cause, ErrBusy) || errors.Is(who.cause, ErrPhoneSilent) && !errors.Is(who.cause, errHeld)
+		if who.state == over && isHurry {
+			who.state, who.cause, some = idle, nil, true
+		}
+	}
+	return some
+}
+
 // errNoFileYet is the cause until the path that the phone has told was tried.
 var errNoFileYet = fmt.Errorf("%w: there is no file under the new path", ErrInvalidAnswer)
 
@@ -298,7 +310,7 @@ func (c *fileCase) tried(t *try, v finding, cause error, now time.Time) (isBad b
 		}
 		return false
 	}
-	if t.state == resting || t.state == spent { // callers that download at once fail at once: that is one failure
+	if t.state == resting || t.state == spent { // callers that download at once count as one
 		return false
 	}
 	t.cause = cause

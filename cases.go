@@ -168,7 +168,8 @@ func (cs *cases) heal(ctx context.Context, w *want) (*http.Response, error) {
 }
 
 // joinFlights makes the requests that are on their way already those of the case: otherwise each
-// caller with little patience would ask for another message.
+// caller with little patience would ask for another message. Those that other callers of the case
+// have made as backfill do not keep a live one waiting.
 func (cs *cases) joinFlights(c *openCase, w *want) {
 	var joined []*contender
 	c.change(func(m *fileCase) {
@@ -181,6 +182,11 @@ func (cs *cases) joinFlights(c *openCase, w *want) {
 	})
 	for _, who := range joined {
 		cs.ask(c, w, who)
+	}
+	if w.lane == live && w.quiet == nil {
+		for _, who := range c.waitsFor() {
+			cs.flights.hurry(who.key)
+		}
 	}
 }
 
@@ -244,6 +250,9 @@ func (cs *cases) pursue(ctx context.Context, c *openCase, w *want) (*http.Respon
 		next, changed := cs.next(c, w)
 		switch next.what {
 		case toEnd:
+			if w.lane == backfill && c.wasHurried() {
+				continue
+			}
 			return nil, next.cause
 		case toTry, toFetch:
 			if resp, ok := cs.download(ctx, c, w, next); ok {
@@ -328,6 +337,13 @@ func (c *openCase) change(how func(*fileCase)) {
 	how(&c.machine)
 	close(c.changed)
 	c.changed = make(chan struct{})
+}
+
+// wasHurried reports whether requests were not sent because they were in a hurry, for which backfill
+// is not. These can be asked for again.
+func (c *openCase) wasHurried() (was bool) {
+	c.change(func(m *fileCase) { was = m.takeBack() })
+	return was
 }
 
 // waitsFor returns the messages for which requests are on their way.

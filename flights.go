@@ -149,6 +149,16 @@ func (f *flights) begin(q question) error {
 	return nil
 }
 
+// hurry moves a request that waits as backfill to the live ones.
+func (f *flights) hurry(key identity) {
+	f.mu.Lock()
+	d := f.find(key)
+	f.mu.Unlock()
+	if d != nil {
+		d.hurry()
+	}
+}
+
 // ask sends a request, or joins one that is on its way, and waits for the answer. A request that
 // was sent stays until its deadline, so that a caller who gives up leaves it to the next one.
 func (f *flights) ask(ctx context.Context, q question) (Result, error) {

@@ -234,3 +234,54 @@ func TestRequestAllStops(t *testing.T) {
 		}
 	})
 }
+
+// A live download of a file that waits in a backfill does not wait behind the backfill.
+func TestLiveDownloadOfAFileInABackfill(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		var downloads sync.WaitGroup
+		var last picture
+		for range 100 {
+			last = r.receivePicture()
+			p := last
+			downloads.Go(func() {
+				if _, err := r.client.Download(reupload.WithBackfill(r.ctx()), p.image); err != nil {
+					t.Errorf("backfill: %v (cause: %v)", err, reupload.Cause(err))
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		start := time.Now()
+		r.heals(last)
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		downloads.Wait()
+	})
+}
+
+// Nor does it end the other download: when the phone is silent the one fails, and the backfill waits.
+func TestLiveDownloadDoesNotEndABackfill(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		p := r.receivePictureIn(wabox.Incoming{Chat: aGroup, From: alice})
+		r.phone.Phone(silent)
+		for _, from := range []types.JID{bob, carol, mallory} { // until the phone is silent
+			r.fails(r.receivePictureIn(wabox.Incoming{From: from}), reupload.ErrTimeout)
+		}
+		var download sync.WaitGroup
+		download.Go(func() {
+			if _, err := r.client.Download(reupload.WithBackfill(r.ctx()), p.image); err != nil {
+				t.Errorf("backfill: %v (cause: %v)", err, reupload.Cause(err))
+			}
+		})
+		time.Sleep(5 * time.Second)
+		start := time.Now()
+		r.fails(p, reupload.ErrPhoneSilent)
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("it took %s", took)
+		}
+		r.phone.Phone(nil)
+		download.Wait()
+	})
+}
