@@ -17,7 +17,7 @@ import (
 // otherServers are those of a phone number and those of a LID.
 var otherServers = map[string]bool{types.LegacyUserServer: false, types.HostedServer: false, types.HostedLIDServer: true}
 
-// A message whose sender has such a name, and a quote of one, are asked for by the user's own.
+// A message whose sender or recipient has such a name is asked for by the user's own.
 func TestSendersOnOtherServers(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, nil)
@@ -33,6 +33,10 @@ func TestSendersOnOtherServers(t *testing.T) {
 				if req := r.phone.Requests()[r.phone.RequestCount()-1]; req.Wrong != "" {
 					t.Errorf("%s: asked for with %s: %s", server, req.Node, req.Wrong)
 				}
+			}
+			r.heals(r.receivePictureIn(wabox.Incoming{Chat: from.ToNonAD(), FromMe: true}))
+			if req := r.phone.Requests()[r.phone.RequestCount()-1]; req.Wrong != "" || req.FromMe != "true" || req.Chat.User != user.User {
+				t.Errorf("to %s: asked for with %s: %s", server, req.Node, req.Wrong)
 			}
 		}
 	})

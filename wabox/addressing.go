@@ -112,8 +112,8 @@ func (p *phone) byLID(at place) bool {
 
 // learnWhere learns from a message which two addresses belong to one person.
 func (a *Account) learnWhere(in Incoming) {
-	if in.FromMe && isUser(in.Chat) {
-		a.box.people.link(in.Chat, in.Alt)
+	if in.FromMe && isUser(plain(in.Chat)) {
+		a.box.people.link(plain(in.Chat), in.Alt)
 	} else {
 		a.box.people.link(plain(in.From), in.Alt)
 	}

@@ -59,7 +59,7 @@ func (a *Account) Deliver(in Incoming, msg *waE2E.Message) (types.MessageID, err
 		return in.ID, a.SendNode(node)
 	}
 	alt := in.Alt
-	if in.FromMe && isUser(in.Chat) {
+	if in.FromMe && isUser(plain(in.Chat)) {
 		alt = types.EmptyJID // it is the other side's
 		msg = &waE2E.Message{DeviceSentMessage: &waE2E.DeviceSentMessage{
 			DestinationJID: proto.String(in.Chat.String()), Message: msg,
@@ -76,7 +76,7 @@ func (a *Account) withDefaults(in Incoming) Incoming {
 		switch {
 		case !in.FromMe:
 			in.From = defaultContact
-		case in.LIDMode || in.Chat.Server == types.HiddenUserServer:
+		case in.LIDMode || plain(in.Chat).Server == types.HiddenUserServer:
 			in.From = a.LID
 		default:
 			in.From = a.PN
@@ -107,7 +107,7 @@ func (in Incoming) attrs() waBinary.Attrs {
 		attrs["from"] = in.Chat
 		attrs["server_id"] = 100 + in.Timestamp.Unix()%1000
 		return attrs
-	case !isUser(in.Chat):
+	case !isUser(plain(in.Chat)):
 		attrs["from"], attrs["participant"] = in.Chat, in.From
 		attrs["addressing_mode"] = string(types.AddressingModePN)
 		if in.LIDMode {
@@ -117,7 +117,7 @@ func (in Incoming) attrs() waBinary.Attrs {
 	case in.FromMe:
 		attrs["from"], attrs["recipient"] = in.From, in.Chat
 		alt = "peer_recipient_lid"
-		if in.Chat.Server == types.HiddenUserServer {
+		if plain(in.Chat).Server == types.HiddenUserServer {
 			alt = "peer_recipient_pn"
 		}
 	default:
