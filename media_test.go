@@ -257,6 +257,30 @@ func TestQuotedMediaBelongsToTheQuotedMessage(t *testing.T) {
 	}
 }
 
+// A quote whose sender or chat is no person's and no chat's is not remembered.
+func TestQuotesOfNobody(t *testing.T) {
+	t.Parallel()
+	for name, info := range map[string]*waE2E.ContextInfo{
+		"of the group itself":        {Participant: proto.String(aGroup.String())},
+		"of the status":              {Participant: proto.String("status@broadcast")},
+		"of a newsletter":            {Participant: proto.String("120363041234567890@newsletter")},
+		"of another server's":        {Participant: proto.String("15550002@example.org")},
+		"of a name with two servers": {Participant: proto.String("99990002@lid@lid")},
+		"of a number":                {Participant: proto.String("15550002")},
+		"of a name":                  {Participant: proto.String("bob@s.whatsapp.net")},
+		"in a newsletter":            {Participant: proto.String(bob.String()), RemoteJID: proto.String("120363041234567890@newsletter")},
+		"in another server's chat":   {Participant: proto.String(bob.String()), RemoteJID: proto.String("15550002@example.org")},
+	} {
+		info.StanzaID, info.QuotedMessage = proto.String("3EB0QUOTED"), &waE2E.Message{ImageMessage: image(1)}
+		msg := &waE2E.Message{ExtendedTextMessage: &waE2E.ExtendedTextMessage{ContextInfo: info}}
+		for _, chat := range []types.JID{aGroup, alice} {
+			if entries := reupload.Remembered(carrierInfo(chat, alice), msg); len(entries) != 0 {
+				t.Errorf("a quote %s, in %s: remembered as %v", name, chat, entries)
+			}
+		}
+	}
+}
+
 func TestOneMessageWithManyFiles(t *testing.T) {
 	t.Parallel()
 	msg := &waE2E.Message{InteractiveMessage: &waE2E.InteractiveMessage{
