@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -580,6 +581,59 @@ func TestStatusInAGroupIsGoneAfterADay(t *testing.T) {
 			a := r.downloads(media, reupload.Request{})
 			if !errors.Is(a.cause, want) || (len(a.of) > 0) != (want == nil) {
 				r.Errorf("after %s: asked for %v, %v", age, a.of, a.cause)
+			}
+		}
+	})
+}
+
+// A message that the index has under both names of its sender is one: the newer of both paths is
+// used, and the newer of both outcomes counts.
+func TestTwoNamesAreOneMessage(t *testing.T) {
+	withRig(t, nil, func(r *namingRig) {
+		index := reupload.NewMemoryIndex(0)
+		r.plugin.Close()
+		r.register(&reupload.Options{Index: index})
+		group := r.phone.NewGroup(types.AddressingModeLID, bob)
+		const found, notFound = 1, 2 // outcomes
+		put := func(media *wabox.Media, sender types.JID, path string, ago time.Duration, outcome reupload.Outcome) {
+			e := reupload.Entry{
+				Request:       reupload.Request{MessageID: fmt.Sprintf("3EB0%X", media.FileEncSHA256[:8]), Chat: group, Participant: sender, MediaKey: media.MediaKey},
+				FileEncSHA256: media.FileEncSHA256, DirectPath: path, Timestamp: time.Now().Add(-time.Hour).Truncate(time.Second),
+				Asked: reupload.Asked{At: time.Now().Add(-ago).Truncate(time.Second), Outcome: outcome},
+			}
+			if err := index.Put(r.Context(), r.phone.PN, []reupload.Entry{e}); err != nil {
+				r.Fatal(err)
+			}
+		}
+		for _, names := range [][2]types.JID{{bob, bobLID}, {bobLID, bob}} {
+			for _, isNewerFirst := range []bool{true, false} {
+				moved, lost := r.box.Upload(content(), whatsmeow.MediaImage), r.box.Upload(content(), whatsmeow.MediaImage)
+				r.box.Expire(moved)
+				r.box.Expire(lost)
+				good, old := r.box.Reupload(moved), r.box.Reupload(moved)
+				r.box.SetStatus(old, http.StatusGone, "")
+				older := func() {
+					put(moved, names[0], old, 20*time.Minute, found)
+					put(lost, names[0], "", 20*time.Minute, 0)
+				}
+				newer := func() {
+					put(moved, names[1], good, 10*time.Minute, found)
+					put(lost, names[1], "", 10*time.Minute, notFound)
+				}
+				if isNewerFirst {
+					newer()
+					older()
+				} else {
+					older()
+					newer()
+				}
+				r.downloads(moved, reupload.Request{}).heals(r, "with two paths")
+				if n := r.box.Hits(old); n != 0 {
+					r.Errorf("the older path was asked for %d times", n)
+				}
+				if a := r.downloads(lost, reupload.Request{}); !errors.Is(a.cause, reupload.ErrNotFound) || len(a.of) != 0 {
+					r.Errorf("with two outcomes: asked for %v, %v", a.of, a.cause)
+				}
 			}
 		}
 	})
