@@ -255,6 +255,20 @@ func TestCallsAreOutsideTheLock(t *testing.T) {
 	})
 }
 
+// Each receipt costs the same, however many went out in the last minute.
+func TestReceiptsCostTheSame(t *testing.T) { // not in a bubble: it measures time
+	t.Parallel()
+	q := newQueue(32, time.Second)
+	const receipts = 200_000 // a scan of those before would take a minute
+	start := time.Now()
+	for range receipts {
+		q.sent()
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("%d receipts took %s", receipts, took)
+	}
+}
+
 func BenchmarkQueue(b *testing.B) {
 	for _, lane := range []lane{live, backfill} {
 		for _, waiting := range []int{10, 10_000} {
