@@ -182,22 +182,28 @@ func TestStrangersDoNotGrowTheIndex(t *testing.T) { // not in parallel: it measu
 	runtime.KeepAlive(index)
 }
 
-// A path of a stranger's that leads to nothing is tried once, and not by each download.
+// A path of a stranger's that leads to nothing or to another file is tried once, and not by each
+// download.
 func TestBadPathIsTriedOnce(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		r := newRig(t, nil)
-		p := r.receivePicture()
-		junk := forged(p, 0)
-		dead := r.box.Upload(content(), whatsmeow.MediaImage)
-		r.box.Expire(dead)
-		junk.ImageMessage.DirectPath = &dead.DirectPath
-		r.receive(wabox.Incoming{From: mallory}, junk)
-		r.phone.Phone(refuses())
-		for range 3 {
-			r.fails(p, reupload.ErrNotFound)
-		}
-		if n := r.box.Hits(dead.DirectPath); n != 1 {
-			t.Errorf("it was asked for %d times", n)
-		}
-	})
+	t.Parallel()
+	for name, isDead := range map[string]bool{"nothing": true, "another file": false} {
+		runInBubble(t, name, func(t *testing.T) {
+			r := newRig(t, nil)
+			p := r.receivePicture()
+			junk := forged(p, 0)
+			other := r.box.Upload(content(), whatsmeow.MediaImage)
+			if isDead {
+				r.box.Expire(other)
+			}
+			junk.ImageMessage.DirectPath = &other.DirectPath
+			r.receive(wabox.Incoming{From: mallory}, junk)
+			r.phone.Phone(refuses())
+			for range 3 {
+				r.fails(p, reupload.ErrNotFound)
+			}
+			if n := r.box.Hits(other.DirectPath); n != 1 {
+				t.Errorf("it was asked for %d times", n)
+			}
+		})
+	}
 }
