@@ -401,6 +401,17 @@ func TestHandlerAndAStalledPath(t *testing.T) {
 				t.Errorf("the handler waited for %s", d)
 			}
 		}
+		// And so does one that has given the file before.
+		r.box.Stall(path, nil)
+		p := picture{media, nil, media.Image()}
+		r.heals(p)
+		r.box.Stall(path, release)
+		if _, err := r.phone.Deliver(wabox.Incoming{}, &waE2E.Message{ImageMessage: media.Image()}); err != nil {
+			t.Fatal(err)
+		}
+		if d := <-took; d > defaultHandlerTimeout {
+			t.Errorf("the handler waited for %s for a path that has worked", d)
+		}
 	})
 }
 
