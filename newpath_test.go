@@ -120,8 +120,8 @@ func TestNewPathIsNotGoodAtOnce(t *testing.T) {
 	}
 }
 
-// A new upload that is broken costs no pause: the next download asks for another one when that can
-// help, and heals.
+// A new upload that stays broken counts as nonsense: it is not used, and another one is asked for
+// after the pause for that.
 func TestBrokenUploadIsReplaced(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, nil)

@@ -207,7 +207,7 @@ func (r *rig) fails(p picture, want error) {
 	}
 }
 
-// asked returns how many requests the server has seen.
+// asked checks how many requests the server has seen.
 func (r *rig) asked(want int) {
 	r.Helper()
 	if n := r.phone.RequestCount(); n != want {
