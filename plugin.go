@@ -1,6 +1,7 @@
 package reupload
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -186,8 +187,8 @@ func assemble(client *whatsmeow.Client, opts *Options) *Plugin {
 		report: &reporter{log: log, notify: opts.OnReupload},
 		sender: &sender{client: client},
 		policy: policy{
-			refusalPause: max(0, defaultTo(opts.RefusalPause, 24*time.Hour)),
-			silencePause: max(0, defaultTo(opts.SilencePause, time.Hour)),
+			refusalPause: max(0, cmp.Or(opts.RefusalPause, 24*time.Hour)),
+			silencePause: max(0, cmp.Or(opts.SilencePause, time.Hour)),
 		},
 	}
 	p.root, p.cancel = context.WithCancelCause(context.Background())
@@ -199,9 +200,9 @@ func assemble(client *whatsmeow.Client, opts *Options) *Plugin {
 
 	p.flights = newFlights()
 	p.flights.line = p.sender
-	p.flights.queue = newQueue(defaultTo(opts.MaxInFlight, 32), defaultTo(opts.Pace, time.Second))
+	p.flights.queue = newQueue(cmp.Or(opts.MaxInFlight, 32), cmp.Or(opts.Pace, time.Second))
 	p.flights.report = p.report
-	p.flights.timeout = defaultTo(opts.Timeout, 30*time.Second)
+	p.flights.timeout = cmp.Or(opts.Timeout, 30*time.Second)
 	p.flights.root, p.flights.spawn = p.root, p.spawn
 	p.flights.store = func(e Entry) { index.put(context.Background(), []Entry{e}) } // Close does not undo what the phone has done
 	if client.IsLoggedIn() {
@@ -226,7 +227,7 @@ func assemble(client *whatsmeow.Client, opts *Options) *Plugin {
 			root: p.root, spawn: p.spawn, open: make(map[caseKey]*openCase), spent: newBounded[caseKey, spending](maxSpendings),
 		},
 		parts: parts, paths: known, flights: p.flights, report: p.report, closed: &p.closed,
-		inHandler: defaultTo(opts.HandlerTimeout, 5*time.Second), hears: p.sender.tapped,
+		inHandler: cmp.Or(opts.HandlerTimeout, 5*time.Second), hears: p.sender.tapped,
 	}
 	p.media = &mediaWrap{client: client, healer: p.healer, log: log}
 	p.handler = &handler{
@@ -234,14 +235,6 @@ func assemble(client *whatsmeow.Client, opts *Options) *Plugin {
 		closed: &p.closed, root: p.root,
 	}
 	return p
-}
-
-func defaultTo[T comparable](value, otherwise T) T {
-	var zero T
-	if value == zero {
-		return otherwise
-	}
-	return value
 }
 
 // spawn runs a function on a goroutine that Close waits for.
