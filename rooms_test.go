@@ -96,6 +96,17 @@ func TestHostIsTheOnlyDoor(t *testing.T) {
 	}
 }
 
+// What is read first stays short: the README, and the file that puts the parts together.
+func TestSizes(t *testing.T) {
+	t.Parallel()
+	needsCheckout(t)
+	for file, limit := range map[string]int{"README.md": 150, "plugin.go": 300} {
+		if n := strings.Count(readDocument(t, file), "\n"); n >= limit {
+			t.Errorf("%s has %d lines, and should have less than %d", file, n, limit)
+		}
+	}
+}
+
 // roomsInOrder returns the files in the first column of the table of rooms, from top to bottom.
 func roomsInOrder(t *testing.T) (files []string) {
 	t.Helper()
