@@ -119,19 +119,3 @@ func TestLookupKnowsBetterThanASilentEdit(t *testing.T) {
 		}
 	})
 }
-
-// A bot names a message that was never seen, with a file that was seen in another chat. That is
-// another message: the one that it names is asked for.
-func TestFileOfAnotherChatIsNotMeant(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		r := newRig(t, nil)
-		info, media := r.unseen("UNSEEN")
-		r.receive(wabox.Incoming{From: alice}, &waE2E.Message{ImageMessage: media.Image()})
-		if data, err := r.plugin.Download(r.ctx(), info, media.Image()); err != nil || !bytes.Equal(data, media.Plaintext) {
-			t.Errorf("%v (cause: %v)", err, reupload.Cause(err))
-		}
-		if req := r.asks(1)[0]; req.ID != info.ID || req.Chat != info.Chat {
-			t.Errorf("asked for %s in %s", req.ID, req.Chat)
-		}
-	})
-}
