@@ -491,7 +491,7 @@ func (f *flights) settle(key identity, before Entry, what reading, late, uncerta
 // isOld reports whether the path in a late answer can have died since it was told: the answer has
 // waited for long, or was to an earlier process. It needs f.mu.
 func (f *flights) isOld(key identity) bool {
-	return time.Since(f.endings.get(key).asked.At) > newFor
+	return time.Since(f.endings.get(key).asked.At) > time.Hour
 }
 
 // isOutage reports whether a request has ended because the bot's own connection went before the
@@ -511,12 +511,8 @@ func (f *flights) close(key identity) {
 	}
 }
 
-// newFor is for how long a path which leads nowhere is taken for one that never has, and not for one
-// that has died.
-const newFor = time.Hour
-
 // recall completes what an index knows of a file with what this process knows. An index can fail,
-// or be slow. It reports whether the phone has told the path lately and it was not given its
+// or be slow. It reports whether the phone has told the path a moment ago and it was not given its
 // time so far: the callers that got it may have left before they could know.
 func (f *flights) recall(key identity, e *Entry) (isFresh bool) {
 	f.mu.Lock()
@@ -531,7 +527,7 @@ func (f *flights) recall(key identity, e *Entry) (isFresh bool) {
 		}
 	}
 	o := f.endings.get(key)
-	return o.bringsPath() && o.result.DirectPath == e.DirectPath && !o.tried && !o.old && time.Since(o.at) < newFor
+	return o.bringsPath() && o.result.DirectPath == e.DirectPath && !o.tried && !o.old && time.Since(o.at) < shortPause
 }
 
 // tried notes that the path which an answer has brought was given its time, and whether it leads to
