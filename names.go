@@ -70,22 +70,21 @@ func canonicalPerson(jid types.JID) (types.JID, error) {
 	if jid.User == "" && isDigits(jid.Server) { // what types.ParseJID makes of a number without a server
 		jid = types.JID{User: jid.Server}
 	}
-	switch server, known := canonicalServer(jid.Server); {
+	server, known := canonicalServer(jid.Server)
+	user, ok := canonicalUser(jid.User, server)
+	switch {
 	case jid.User == "":
 		return types.EmptyJID, fmt.Errorf("%w: Participant %s names no person: it has to be the sender of the message", ErrInvalidRequest, quoted(given))
-	case server == types.GroupServer, server == types.BroadcastServer, server == types.NewsletterServer, server == "" && isGroupNumber(jid.User):
+	case server == types.GroupServer, server == types.BroadcastServer, server == types.NewsletterServer, server == "" && (isGroupNumber(jid.User) || isGroupNumber(user)):
 		return types.EmptyJID, fmt.Errorf("%w: Participant %s is a chat: it has to be the person that sent the message", ErrInvalidRequest, quoted(given))
 	case !known && server != "":
 		return types.EmptyJID, fmt.Errorf("%w: Participant %s is on an unknown server: it has to be a phone number (@%s), a LID (@%s), or either without a server",
 			ErrInvalidRequest, quoted(given), types.DefaultUserServer, types.HiddenUserServer)
-	default:
-		user, ok := canonicalUser(jid.User, server)
-		if !ok {
-			return types.EmptyJID, fmt.Errorf("%w: Participant %s is not a phone number or LID: the part before @ has to be digits",
-				ErrInvalidRequest, quoted(given))
-		}
-		return nameOn(server, user, jid), nil
+	case !ok:
+		return types.EmptyJID, fmt.Errorf("%w: Participant %s is not a phone number or LID: the part before @ has to be digits",
+			ErrInvalidRequest, quoted(given))
 	}
+	return nameOn(server, user, jid), nil
 }
 
 // parseName returns the canonical form of a JID that is a text.

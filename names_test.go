@@ -60,6 +60,8 @@ func TestCanonicalNames(t *testing.T) {
 		{on("120363040237990503@g.us", ""), "120363040237990503@g.us", "!is a chat"},
 		{on("120363040237990503@g.us", "s.whatsapp.net"), "120363040237990503@g.us", "!is a chat"},
 		{on("120363040237990503", ""), "!has no server", "!is a chat"},
+		{on("120363040237990503 ", ""), "!has no server", "!is a chat"},
+		{on("+120363040237990503:2", ""), "!has no server", "!is a chat"},
 		{on("15550002-1600000000", ""), "!has no server", "!is a chat"},
 		{on("1@newsletter", "s.whatsapp.net"), "!newsletter", "!is a chat"},
 
