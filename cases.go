@@ -339,8 +339,8 @@ func (c *openCase) change(how func(*fileCase)) {
 	c.changed = make(chan struct{})
 }
 
-// wasHurried reports whether requests were not sent because they were in a hurry, for which backfill
-// is not. These can be asked for again.
+// wasHurried reports whether requests were not sent because they were in a hurry, which backfill is
+// not. These can be asked for again.
 func (c *openCase) wasHurried() (was bool) {
 	c.change(func(m *fileCase) { was = m.takeBack() })
 	return was

@@ -127,7 +127,8 @@ func TestLateAnswerThatIsOld(t *testing.T) {
 // path is tried, and if that has died meanwhile, the phone is asked by the same download.
 func TestOldAnswerBeforeARequest(t *testing.T) {
 	t.Parallel()
-	// prepare leaves a request without an answer for twenty days, in which all paths of its file die.
+	// prepare leaves a request without an answer for twenty days, in which all paths of its file
+	// die.
 	prepare := func(r *rig) (p picture, late func()) {
 		p = r.receivePicture()
 		r.phone.Script(p.id(), wabox.Answer{None: true})

@@ -260,7 +260,8 @@ func TestLiveDownloadOfAFileInABackfill(t *testing.T) {
 	})
 }
 
-// Nor does it end the other download: when the phone is silent the one fails, and the backfill waits.
+// Nor does it end the other download: when the phone is silent the one fails, and the backfill
+// waits.
 func TestLiveDownloadDoesNotEndABackfill(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, nil)
