@@ -72,8 +72,8 @@ func (p *paths) named(l location) {
 }
 
 // doubt notes that a whole download from a path has given another file, and reports whether the
-// path is bad. One that the phone has just named can be late on the CDN. Small files are tried again
-// before the caller gets them.
+// path is bad. One that the phone has just named can be late on the CDN. Small files are tried
+// again before the caller gets them.
 func (p *paths) doubt(l location) (isBad bool) {
 	p.mu.Lock()
 	n := p.fresh.get(l)
