@@ -277,16 +277,23 @@ func (c *fileCase) lands(who *contender, r reading) {
 	}
 }
 
-// takeBack makes contenders idle that were not asked for only because a live caller waited, and
-// reports whether there are any.
-func (c *fileCase) takeBack() (some bool) {
+// wasHurried reports whether a request was not sent because it was in a hurry, which backfill is
+// not.
+func (c *fileCase) wasHurried() bool {
+	return slices.ContainsFunc(c.contenders, (*contender).wasHurried)
+}
+
+func (who *contender) wasHurried() bool {
+	return who.state == over && (errors.Is(who.cause, ErrBusy) || errors.Is(who.cause, ErrPhoneSilent) && !errors.Is(who.cause, errHeld))
+}
+
+// takeBack lets what was not sent because of a hurry be asked for again.
+func (c *fileCase) takeBack() {
 	for _, who := range c.contenders {
-		isHurry := errors.Is(who.cause, ErrBusy) || errors.Is(who.cause, ErrPhoneSilent) && !errors.Is(who.cause, errHeld)
-		if who.state == over && isHurry {
-			who.state, who.cause, some = idle, nil, true
+		if who.wasHurried() {
+			who.state, who.cause = idle, nil
 		}
 	}
-	return some
 }
 
 // errNoFileYet is the cause until the path that the phone has told was tried.

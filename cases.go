@@ -94,7 +94,8 @@ type openCase struct {
 
 	mu      sync.Mutex
 	machine fileCase
-	callers int
+	callers int           // guarded by cases.mu
+	live    int           // how many of them are, see want.isLive
 	changed chan struct{} // closed, and replaced, when something has happened
 }
 
@@ -118,6 +119,9 @@ type want struct {
 	get func(ctx context.Context, l lead, release func()) (*http.Response, finding, error)
 }
 
+// isLive reports whether a caller may have the phone asked, and waits for it.
+func (w *want) isLive() bool { return w.lane == live && w.quiet == nil }
+
 // A lead is a path that may lead to a file.
 type lead struct {
 	path    string
@@ -135,7 +139,11 @@ func (cs *cases) heal(ctx context.Context, w *want) (*http.Response, error) {
 	}
 	c := cs.join(w.file)
 	defer cs.leave(c)
+	if w.isLive() {
+		defer c.leaveLive()
+	}
 	c.change(func(m *fileCase) {
+		c.live += btoi(w.isLive())
 		m.isBad = func(path string) bool { return cs.paths.isBad(w.file.at(path)) }
 		if !w.file.isStandIn() {
 			m.exclude(w.file.path.String())
@@ -168,8 +176,8 @@ func (cs *cases) heal(ctx context.Context, w *want) (*http.Response, error) {
 }
 
 // joinFlights makes the requests that are on their way already those of the case: otherwise each
-// caller with little patience would ask for another message. Those that other callers of the case
-// have made as backfill do not keep a live one waiting.
+// caller with little patience would ask for another message. Those that were made as backfill do
+// not keep a live caller waiting.
 func (cs *cases) joinFlights(c *openCase, w *want) {
 	var joined []*contender
 	c.change(func(m *fileCase) {
@@ -183,7 +191,7 @@ func (cs *cases) joinFlights(c *openCase, w *want) {
 	for _, who := range joined {
 		cs.ask(c, w, who)
 	}
-	if w.lane == live && w.quiet == nil {
+	if w.isLive() {
 		for _, who := range c.waitsFor() {
 			cs.flights.hurry(who.key)
 		}
@@ -223,7 +231,7 @@ func (cs *cases) join(file download) *openCase {
 		c = &openCase{key: key, slots: make(chan struct{}, slotsPerCase), changed: make(chan struct{})}
 		cs.open[key] = c
 	}
-	c.callers++ // guarded by cs.mu
+	c.callers++
 	return c
 }
 
@@ -250,9 +258,6 @@ func (cs *cases) pursue(ctx context.Context, c *openCase, w *want) (*http.Respon
 		next, changed := cs.next(c, w)
 		switch next.what {
 		case toEnd:
-			if w.lane == backfill && c.wasHurried() {
-				continue
-			}
 			return nil, next.cause
 		case toTry, toFetch:
 			if resp, ok := cs.download(ctx, c, w, next); ok {
@@ -280,7 +285,7 @@ func (cs *cases) next(c *openCase, w *want) (step, <-chan struct{}) {
 	defer c.mu.Unlock()
 	now, heard := time.Now(), cs.flights.lastHeard()
 	isOn := now.Sub(heard) < formPause
-	next := c.machine.next(now, isOn, func(who *contender) error {
+	mayAsk := func(who *contender) error {
 		switch {
 		case w.quiet != nil || cs.flights.has(who.key) || cs.flights.botWaits(who.key.id) || cs.flights.isAwaited(&who.entry):
 			return nil
@@ -294,7 +299,15 @@ func (cs *cases) next(c *openCase, w *want) (step, <-chan struct{}) {
 			return errEnough
 		}
 		return nil
-	})
+	}
+	next := c.machine.next(now, isOn, mayAsk)
+	if next.what == toEnd && w.lane == backfill && c.machine.wasHurried() {
+		if c.live > 0 { // they are to see the end
+			return step{what: toWait}, c.changed
+		}
+		c.machine.takeBack()
+		next = c.machine.next(now, isOn, mayAsk)
+	}
 	switch next.what {
 	case toTry:
 		c.machine.begins(next.try)
@@ -330,20 +343,28 @@ func (cs *cases) isBots(w *want, who *contender) bool {
 // errSilentToOther means that the phone was asked for another message with the file.
 var errSilentToOther = fmt.Errorf("%w (it was asked for another message with the file)", ErrTimeout)
 
+// leaveLive notes that a live caller has left. The others can ask again for what was not sent
+// because it was in a hurry.
+func (c *openCase) leaveLive() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.live--; c.live == 0 {
+		c.wake()
+	}
+}
+
+// wake wakes all callers. It needs c.mu.
+func (c *openCase) wake() {
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
 // change tells the case of something, and wakes all of its callers.
 func (c *openCase) change(how func(*fileCase)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	how(&c.machine)
-	close(c.changed)
-	c.changed = make(chan struct{})
-}
-
-// wasHurried reports whether requests were not sent because they were in a hurry, which backfill is
-// not. These can be asked for again.
-func (c *openCase) wasHurried() (was bool) {
-	c.change(func(m *fileCase) { was = m.takeBack() })
-	return was
+	c.wake()
 }
 
 // waitsFor returns the messages for which requests are on their way.
@@ -408,9 +429,13 @@ func (cs *cases) wait(ctx context.Context, until time.Time, changed <-chan struc
 func (cs *cases) ask(c *openCase, w *want, who *contender) {
 	c.mu.Lock()
 	asked := who.candidate // which others may change
+	lane := w.lane
+	if c.live > 0 {
+		lane = live
+	}
 	c.mu.Unlock()
 	err := cs.flights.begin(question{
-		entry: asked.entry, key: asked.key, source: asked.source(), lane: w.lane, byBot: asked.isNamed(),
+		entry: asked.entry, key: asked.key, source: asked.source(), lane: lane, byBot: asked.isNamed(),
 		ended: func(r reading) {
 			if !who.paid.IsZero() && (wasNotSent(r.err) || isOutage(r.err) || r.again || r.old) {
 				cs.refund(c.key, who.paid)

@@ -276,7 +276,7 @@ func TestLiveDownloadDoesNotEndABackfill(t *testing.T) {
 				t.Errorf("backfill: %v (cause: %v)", err, reupload.Cause(err))
 			}
 		})
-		time.Sleep(5 * time.Second)
+		time.Sleep(time.Second) // less than until the next probe
 		start := time.Now()
 		r.fails(p, reupload.ErrPhoneSilent)
 		if took := time.Since(start); took > time.Second {
