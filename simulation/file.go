@@ -171,7 +171,7 @@ type mail struct {
 	given  time.Time // when the bot has named it to the plugin last
 
 	// The phone's answers, as far as the bot can know them.
-	trouble time.Time // when it last was asked, and did not answer well
+	trouble time.Time // until when it may rest, as it was asked and did not answer well
 	refused time.Time // when it last said, sealed, that it has lost the file
 }
 

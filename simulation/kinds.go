@@ -17,6 +17,7 @@ const (
 	phoneSlow     Kind = "phone:slow"     // answers, within the time that the plugin has
 	phoneDrops    Kind = "phone:drops"    // the server has the request, and no answer comes
 	phoneUnacked  Kind = "phone:unacked"  // nor does the server acknowledge it
+	phoneMisses   Kind = "phone:misses"   // the server loses the first request for a message, and no other
 	phoneRefuses  Kind = "phone:refuses"  // the server refuses the request
 	phoneLost     Kind = "phone:lost"     // the file
 	phoneLate     Kind = "phone:late"     // answers when the plugin waits no more
@@ -65,7 +66,7 @@ const (
 )
 
 var faults = []Kind{
-	phoneOff, phoneSlow, phoneDrops, phoneUnacked, phoneRefuses, phoneLost, phoneLate, phoneTwice, phoneGarbage, phoneUnsealed,
+	phoneOff, phoneSlow, phoneDrops, phoneUnacked, phoneMisses, phoneRefuses, phoneLost, phoneLate, phoneTwice, phoneGarbage, phoneUnsealed,
 	phoneGeneral, phoneForm,
 	cdnFails, cdnBusy, cdnStalls, cdnRedirect, cdnCuts, cdnEmpty, cdnOther, cdnLate, cdnForbids,
 	netBroken,

@@ -371,7 +371,6 @@ func (b *bot) remembers(m *mail) bool {
 
 // isPaused reports whether the plugin is right not to ask for a message by itself. It needs w.mu.
 func (b *bot) isPaused(m *mail) bool {
-	const longest = 3*day + time.Hour
 	for _, r := range slices.Backward(b.receipts) {
 		if time.Since(r.at) > day {
 			break
@@ -382,21 +381,30 @@ func (b *bot) isPaused(m *mail) bool {
 		}
 	}
 	for _, same := range b.same(m.message) {
-		if same.message == m.message && (time.Since(same.trouble) < longest || time.Since(same.refused) < longest) {
+		if same.message == m.message && (time.Now().Before(same.trouble) || time.Since(same.refused) < longestPause) {
 			return true
 		}
 	}
 	return false
 }
 
+// longestPause is for how long the plugin can be right not to ask for a message.
+const longestPause = 3*day + time.Hour
+
 // troubled notes that a phone is right not to answer well.
-func (w *World) troubled(b *bot, m *message) {
+func (w *World) troubled(b *bot, m *message) { w.troubledFor(b, m, longestPause) }
+
+// troubledFor notes that there is no answer to a request, for which the plugin may wait so long
+// before the next one.
+func (w *World) troubledFor(b *bot, m *message, pause time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	b.silences++
 	for _, mail := range b.same(m) {
 		if mail.message == m {
-			mail.trouble = time.Now()
+			if until := time.Now().Add(pause); until.After(mail.trouble) {
+				mail.trouble = until
+			}
 		}
 	}
 }

@@ -20,6 +20,23 @@ func (w *World) temper(m *message) Kind {
 		phoneUnsealed, phoneGeneral))
 }
 
+// misses reports whether the server loses a request, which is the first one for its message. The
+// message can be asked for again a few minutes later.
+func (w *World) misses(b *bot, m *message) bool {
+	if w.may(phoneMisses) == "" || !w.dice.For("misses", m.n).Chance(w.Bad/2) {
+		return false
+	}
+	w.mu.Lock()
+	key := askedFor{b.n, m.id}
+	again := w.missed[key]
+	w.missed[key] = true
+	w.mu.Unlock()
+	if !again {
+		w.troubledFor(b, m, 5*time.Minute)
+	}
+	return !again
+}
+
 // answersWell reports whether a phone that is on gives a path of the file in time.
 func (w *World) answersWell(m *message) bool {
 	switch w.temper(m) {
@@ -85,6 +102,10 @@ func (w *World) answer(b *bot, r wabox.Request) []wabox.Answer {
 	if form := w.Form; form != "" && !m.chat.isGroup() && m.chat.hasBothNames() && string(r.Chat.Server) != serverOf(form) {
 		w.count(phoneForm)
 		return silent
+	}
+	if w.misses(b, m) {
+		w.count(phoneMisses)
+		return []wabox.Answer{{Ack: wabox.AckNone, None: true}}
 	}
 	temper := w.temper(m)
 	w.count(temper)

@@ -60,6 +60,7 @@ type World struct {
 	carded    map[string]bool        // hashes of files that a stranger's cards have
 	ownAsks   map[askedFor]time.Time // by bots with a retry of their own
 	explicit  map[askedFor]time.Time // by RequestReupload and RequestAll
+	missed    map[askedFor]bool      // the server has lost the first request
 	faulty    map[*file]time.Time    // when the CDN was last at fault
 }
 
@@ -71,7 +72,7 @@ func Live(t *testing.T, c Choices, verbose func(string), stuck func(*Report)) *R
 		Choices: c, Verbose: verbose, stuck: stuck, t: t, dice: Dice{c.Seed},
 		uploads: make(map[string]*upload), uploadsOf: make(map[*file]int), byID: make(map[types.MessageID][]*message),
 		carded:  make(map[string]bool),
-		ownAsks: make(map[askedFor]time.Time), explicit: make(map[askedFor]time.Time), faulty: make(map[*file]time.Time),
+		ownAsks: make(map[askedFor]time.Time), explicit: make(map[askedFor]time.Time), missed: make(map[askedFor]bool), faulty: make(map[*file]time.Time),
 		report: &Report{Seed: c.Seed, Choices: c.String(), Counts: make(map[Kind]int)},
 	}
 	whatsmeow.KeepAliveIntervalMin, whatsmeow.KeepAliveIntervalMax = 100*day, 101*day
