@@ -423,50 +423,6 @@ func TestCaseCountsItsOwnRequests(t *testing.T) {
 	}
 }
 
-// No hour has more than eight requests for one file, whenever it begins, and what was not sent does
-// not count, also when that turns out after the next request.
-func TestRequestsInAnyHour(t *testing.T) {
-	t.Parallel()
-	cs := &cases{spent: newBounded[caseKey, spending](10)}
-	key, now := caseKey{"1", "a file"}, time.Unix(1e9, 0).Add(900*time.Millisecond)
-	var sent, unsent []time.Time
-	for i := range 3000 {
-		if cs.mayAskMore(key, now) {
-			if cs.spend(key, now); i%5 == 0 {
-				unsent = append(unsent, now)
-			} else {
-				sent = append(sent, now)
-				for _, at := range unsent {
-					cs.refund(key, at)
-				}
-				unsent = nil
-			}
-		}
-		now = now.Add(time.Duration(i%7) * 17300 * time.Millisecond)
-	}
-	if len(sent) < 150 {
-		t.Errorf("%d were sent in %s", len(sent), now.Sub(time.Unix(1e9, 0)))
-	}
-	for i := askedInAnHour; i < len(sent); i++ {
-		if d := sent[i].Sub(sent[i-askedInAnHour]); d < time.Hour {
-			t.Errorf("%d within %s", askedInAnHour+1, d)
-		}
-	}
-	if !cs.mayAskMore(key, time.Unix(9e8, 0)) {
-		t.Error("a clock that was set back keeps the file from being asked for")
-	}
-	cs.heals(key)
-	if !cs.mayAskMore(key, now) {
-		t.Error("a file that has healed is not asked for as if for the first time")
-	}
-	for range askedInAnHour {
-		cs.spend(key, now)
-	}
-	if cs.refund(key, now.Add(-time.Minute)); cs.mayAskMore(key, now) {
-		t.Error("a request from before the file healed is taken back from those after it")
-	}
-}
-
 func TestCaseTriesAFreshPathAgain(t *testing.T) {
 	t.Parallel()
 	m := new(fileCase)
