@@ -454,3 +454,28 @@ func TestCaseTriesAFreshPathAgain(t *testing.T) {
 		t.Errorf("next is %d with %v", s.what, s.cause)
 	}
 }
+
+// A large file of which only the beginning was read proves its path only so far. Once all of one
+// was read, the beginning of another changes nothing.
+func TestCaseTrustsABeginningOnlySoFar(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, table := range []struct {
+		found  []finding
+		likely bool
+	}{
+		{[]finding{pathGood}, false},
+		{[]finding{pathLikely}, true},
+		{[]finding{pathLikely, pathLikely}, true},
+		{[]finding{pathLikely, pathGood}, false},
+		{[]finding{pathGood, pathLikely}, false},
+		{[]finding{pathBroken, pathLikely}, true},
+	} {
+		m, _ := startCase(t, contestant("a1", byDelivery, "/v/t62/a"))
+		for _, v := range table.found {
+			m.tried(m.tries[0], v, nil, start)
+		}
+		if got := m.tries[0]; got.state != proven || got.likely != table.likely {
+			t.Errorf("%v: state %d, likely %t", table.found, got.state, got.likely)
+		}
+	}
+}

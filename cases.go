@@ -127,6 +127,7 @@ type lead struct {
 	path    string
 	vouched bool   // the bot or its phone says that it does, and not only a message
 	proven  bool   // it has led there a moment ago
+	checked bool   // a large file is read to its end first, because neither the phone nor the bot has told the path
 	useless func() // notes that a large file has turned out to be another one; can be nil
 }
 
@@ -469,6 +470,7 @@ func (cs *cases) download(ctx context.Context, c *openCase, w *want, next step) 
 		l.useless = func() { cs.flights.useless(told.entry, told.key, l.path, errOtherFile) }
 	}
 	isFresh := next.try.fresh
+	l.checked = l.useless == nil && !l.proven && w.hurry == nil
 	c.mu.Unlock()
 	if next.what == toFetch && !(w.pathOnly && l.proven) {
 		select {

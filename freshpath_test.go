@@ -231,7 +231,7 @@ func TestFreshPathIsNotAStrangers(t *testing.T) {
 }
 
 // Nor is it returned while a download has read only the beginning of the other file, or has ended
-// there.
+// there. Only an event handler gets it before all of it was compared.
 func TestFreshPathOfHalfAFile(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, nil)
@@ -252,12 +252,16 @@ func TestFreshPathOfHalfAFile(t *testing.T) {
 		r.receive(wabox.Incoming{From: bob}, &waE2E.Message{ImageMessage: forged})
 		ctx, cancel := context.WithCancel(r.ctx())
 		var downloads sync.WaitGroup
-		downloads.Go(func() {
-			_, err := r.client.Download(ctx, p.image)
-			if !errors.Is(err, context.Canceled) {
-				t.Errorf("the download: %v", err)
+		downloads.Add(1)
+		r.client.AddEventHandler(func(evt any) {
+			if msg, ok := evt.(*events.Message); ok && msg.Message.GetConversation() != "" {
+				defer downloads.Done()
+				if _, err := r.client.Download(ctx, p.image); !errors.Is(err, context.Canceled) {
+					t.Errorf("the download: %v", err)
+				}
 			}
 		})
+		r.receive(wabox.Incoming{From: bob}, &waE2E.Message{Conversation: proto.String("!sticker")})
 		time.Sleep(time.Second)
 		downloads.Go(func() { r.freshPath(p) })
 		time.Sleep(time.Second)
@@ -268,25 +272,80 @@ func TestFreshPathOfHalfAFile(t *testing.T) {
 	})
 }
 
+// receiveLarge receives a large file, which expires, and returns a copy of its message that says
+// where the file is now.
+func (r *rig) receiveLarge() (p picture, forward *waE2E.ImageMessage) {
+	media := r.box.Upload(make([]byte, comparedWhileItComes), whatsmeow.MediaImage)
+	evt := r.receive(wabox.Incoming{From: alice}, &waE2E.Message{ImageMessage: media.Image()})
+	r.box.Expire(media)
+	forward = media.Image()
+	forward.DirectPath = proto.String(r.box.Reupload(media))
+	return picture{media, evt, evt.Message.GetImageMessage()}, forward
+}
+
 // A large file that another message leads to is where it is from then on, when all of it was read.
 func TestLargeFileFromAnotherMessage(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, nil)
-		media := r.box.Upload(make([]byte, comparedWhileItComes), whatsmeow.MediaImage)
-		evt := r.receive(wabox.Incoming{From: alice}, &waE2E.Message{ImageMessage: media.Image()})
-		p := picture{media, evt, evt.Message.GetImageMessage()}
-		r.box.Expire(media)
-		forward := proto.CloneOf(p.image)
-		forward.DirectPath = proto.String(r.box.Reupload(media))
+		p, forward := r.receiveLarge()
 		r.receive(wabox.Incoming{From: bob}, &waE2E.Message{ImageMessage: forward})
-		for range 3 {
-			r.heals(p)
+		var atOnce sync.WaitGroup
+		for range 2 {
+			atOnce.Go(func() { r.heals(p) })
 		}
-		if n := r.box.Hits(media.DirectPath); n != 1 {
+		atOnce.Wait()
+		r.heals(p)
+		if n := r.box.Hits(p.DirectPath); n != 2 {
 			t.Errorf("the old path was asked for %d times", n)
+		}
+		if n := r.box.Hits(forward.GetDirectPath()); n != 4 { // one of the three has read it to its end first
+			t.Errorf("the other path was asked for %d times", n)
 		}
 		if got := r.freshPath(p); got != forward.GetDirectPath() {
 			t.Errorf("the path is %q", got)
+		}
+		r.asked(0)
+	})
+}
+
+// For its path alone it is read once.
+func TestFreshPathOfLargeFileFromAnotherMessage(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		p, forward := r.receiveLarge()
+		r.receive(wabox.Incoming{From: bob}, &waE2E.Message{ImageMessage: forward})
+		if got := r.freshPath(p); got != forward.GetDirectPath() {
+			t.Errorf("the path is %q", got)
+		}
+		if n := r.box.Hits(forward.GetDirectPath()); n != 2 { // the other is the one that shows that it works
+			t.Errorf("the other path was asked for %d times", n)
+		}
+		r.asked(0)
+	})
+}
+
+// An event handler has no time to read such a file twice, and gets it as it comes.
+func TestLargeFileFromAnotherMessageInsideHandler(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		p, forward := r.receiveLarge()
+		r.box.Serve(forward.GetDirectPath(), func(_ http.ResponseWriter, _ *http.Request) bool {
+			time.Sleep(defaultHandlerTimeout * 3 / 4) // as long as a slow CDN takes for it
+			return false
+		})
+		err := make(chan error, 1)
+		r.client.AddEventHandler(func(evt any) {
+			if _, ok := evt.(*events.Message); ok {
+				_, failed := r.client.Download(t.Context(), p.image)
+				err <- failed
+			}
+		})
+		r.receive(wabox.Incoming{From: bob}, &waE2E.Message{ImageMessage: forward})
+		if err := <-err; err != nil {
+			t.Error(err)
+		}
+		if n := r.box.Hits(forward.GetDirectPath()); n != 1 {
+			t.Errorf("the path was asked for %d times", n)
 		}
 		r.asked(0)
 	})

@@ -243,6 +243,7 @@ func (t *transport) follow(ctx context.Context, req *http.Request, file download
 			discard(resp)
 		}
 	default:
+		l.checked = false // it is read to its end here
 		if resp, v, err = t.get(ctx, req, file, l, func() {}); v == pathGood || v == pathLikely {
 			v, err = readThrough(resp)
 		}
@@ -268,10 +269,10 @@ func readThrough(resp *http.Response) (finding, error) {
 
 // get downloads the file from another path, as the bot's HTTP client would: with its time-out, and
 // following redirects. The body is compared with the hash of the file before the caller gets it. A
-// large one is handed on while it comes; if it turns out to be another file, it ends in an error
-// for which whatsmeow repeats the download, and until then the finding is pathLikely, unless the
-// path is vouched for. The cause wraps ErrInvalidAnswer if the file is not under the path, and
-// otherwise ErrReplayFailed.
+// large one is handed on while it comes, unless it is to be checked first; if it turns out to be
+// another file, it ends in an error for which whatsmeow repeats the download, and until then the
+// finding is pathLikely, unless the path is vouched for. The cause wraps ErrInvalidAnswer if the
+// file is not under the path, and otherwise ErrReplayFailed.
 func (t *transport) get(ctx context.Context, req *http.Request, file download, l lead, release func()) (*http.Response, finding, error) {
 	resp, v, err := t.ask(req.WithContext(ctx), file, l.path)
 	if v != pathGood {
@@ -292,10 +293,16 @@ func (t *transport) get(ctx context.Context, req *http.Request, file download, l
 	switch {
 	case err == nil:
 		resp.Body = body
-		if !isWhole && !l.vouched {
+		switch {
+		case isWhole || l.vouched:
+			return resp, pathGood, nil
+		case !l.checked:
 			return resp, pathLikely, nil
 		}
-		return resp, pathGood, nil
+		if v, err := readThrough(resp); v != pathGood {
+			return nil, v, err
+		}
+		return t.get(ctx, req, file, lead{path: l.path, vouched: true}, func() {})
 	case errors.Is(err, errOtherFile):
 		return nil, pathWrong, err
 	}
