@@ -52,8 +52,8 @@
 // where it cannot be used, because whatsmeow has changed or Register came after Connect, a download
 // inside a handler fails with [ErrHandlerBlocked] as its cause, and heals the next time.
 // [Plugin.Degraded] and the log say so. A handler waits for Options.HandlerTimeout at the most,
-// since the bot's next message waits behind it; a bot that handles messages in goroutines waits for
-// nothing.
+// since the bot's next message waits behind it. In a bot that handles messages in goroutines no
+// message waits.
 //
 // # Closing
 //

@@ -103,7 +103,7 @@ func (e *RejectedError) Is(target error) bool { return target == ErrRejected }
 // A PausedError says until when a file is not asked for again by itself. It wraps what the phone,
 // or its silence, had said.
 type PausedError struct {
-	Until time.Time
+	Until time.Time // at the latest: after silence, it can end when the phone is heard
 	cause error
 }
 

@@ -58,8 +58,8 @@ type Options struct {
 	// OnReupload is told of every new path, late ones too, on a goroutine of its own.
 	// Defaults to none.
 	OnReupload func(Reupload)
-	// HTTPClient is what media requests go out with. It is copied, not changed.
-	// Defaults to the media client that the whatsmeow client has, with its proxy.
+	// HTTPClient is what media requests go out with. It is not changed, and what the bot changes in
+	// it later is used. Defaults to the media client that the whatsmeow client has, with its proxy.
 	HTTPClient *http.Client
 	// Log defaults to client.Log.Sub("Reupload").
 	Log waLog.Logger
