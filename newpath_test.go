@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -384,6 +385,34 @@ func (c *redirectingCDN) RoundTrip(req *http.Request) (*http.Response, error) {
 		return c.base.RoundTrip(req)
 	}
 	return resp, nil
+}
+
+// Many callers that wait for one file do not all download it at the same time.
+func TestCallersDownloadInTurns(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		p := r.receivePicture()
+		path := r.box.Reupload(p.Media)
+		r.phone.Script(p.id(), wabox.Answer{Result: wabox.Success, Delay: time.Second, DirectPath: path})
+		var now, most atomic.Int32
+		r.box.Serve(path, func(http.ResponseWriter, *http.Request) bool {
+			if n := now.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			time.Sleep(time.Second)
+			now.Add(-1)
+			return false
+		})
+		var callers sync.WaitGroup
+		for range 40 {
+			callers.Go(func() { r.heals(p) })
+		}
+		callers.Wait()
+		if n := most.Load(); n != 16 {
+			t.Errorf("%d callers downloaded at the same time", n)
+		}
+		r.asked(1)
+	})
 }
 
 // The new path goes to the host that whatsmeow has chosen, and never to the one that a redirect
