@@ -149,12 +149,14 @@ func TestManyMessages(t *testing.T) {
 }
 
 // The first message of a person uses up one of the client's one-time prekeys, and no other does:
-// the own phone does without.
+// the own phone does without. A person has one session under both addresses, once they are known.
 func TestOneTimePreKeys(t *testing.T) {
 	t.Parallel()
 	account := newBox(t).NewAccount()
 	b := login(t, account)
 	anna, ben := jid(t, "491701111111@s.whatsapp.net"), jid(t, "491702222222@s.whatsapp.net")
+	zoe, zoeLID := jid(t, "491703333333@s.whatsapp.net"), jid(t, "100000000000003@lid")
+	ada, adaLID := jid(t, "491704444444@s.whatsapp.net"), jid(t, "100000000000004@lid")
 	count := func() int {
 		t.Helper()
 		n, err := b.Store.PreKeys.UploadedPreKeyCount(t.Context())
@@ -172,6 +174,8 @@ func TestOneTimePreKeys(t *testing.T) {
 		use int
 	}{
 		{wabox.Incoming{From: anna}, 1}, {wabox.Incoming{From: anna}, 0}, {wabox.Incoming{From: ben}, 1}, {wabox.Incoming{FromMe: true, Chat: ben}, 0},
+		{wabox.Incoming{From: zoeLID, Alt: zoe}, 1}, {wabox.Incoming{From: zoe}, 0}, {wabox.Incoming{From: zoeLID}, 0},
+		{wabox.Incoming{From: ada}, 1}, {wabox.Incoming{From: ada, Alt: adaLID}, 0}, {wabox.Incoming{From: adaLID}, 0},
 	} {
 		deliver(t, account, test.in, text("hello"))
 		next[*events.Message](t, b)
