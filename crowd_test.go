@@ -117,4 +117,14 @@ func TestCrowdCutsAnswers(t *testing.T) {
 	if n := len(idCrowd.cut(entries(2000, 10))); n != 256 {
 		t.Errorf("of a message id there are %d", n)
 	}
+	all := entries(300, 0) // of one sender, in a group, and older than what two others have sent
+	for i, sender := range []types.JID{types.NewJID("2", types.DefaultUserServer), types.EmptyJID} {
+		all[i].Participant, all[i].IsFromMe = sender, sender.IsEmpty()
+	}
+	for i := range all[2:] {
+		all[2+i].Participant = types.NewJID("3", types.DefaultUserServer)
+	}
+	if cut := idCrowd.cut(slices.Clone(all)); len(cut) < 2 || cut[0].MessageID != all[0].MessageID || cut[1].MessageID != all[1].MessageID {
+		t.Error("a sender with many files took the places of others")
+	}
 }
