@@ -3,7 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -668,5 +671,12 @@ func TestLinks(t *testing.T) {
 				t.Errorf("it has asked for %v", props)
 			}
 		})
+	}
+}
+
+func TestDemoNeedsSomewhereToWrite(t *testing.T) {
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))
+	if err := demo(t.Context(), io.Discard, ""); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("error %v", err)
 	}
 }

@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,5 +48,12 @@ func TestMainSaysWhatIsWrong(t *testing.T) {
 		if code := cmd.ProcessState.ExitCode(); code != test.code || !strings.Contains(stderr.String(), test.want) {
 			t.Errorf("%q: code %d, and it says %q", test.args, code, stderr.String())
 		}
+	}
+}
+
+func TestDemoNeedsSomewhereToWrite(t *testing.T) {
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))
+	if err := demo(t.Context(), io.Discard); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("error %v", err)
 	}
 }
