@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/whatsmeow-plugins/reupload/sqlindex"
 )
 
 // SQLite looks a file or a message up in the index that is made for it, and reads no more rows than
@@ -18,10 +20,7 @@ func TestLookUpsUseTheirIndex(t *testing.T) {
 	put(t, index, mediaBatch(0, 100)...)
 
 	db := openSQLite(t, path, recommended...)
-	seen := &witness{driver: db.Driver(), dsn: sqliteDSN(path, recommended...)}
-	watched := sql.OpenDB(seen)
-	t.Cleanup(func() { watched.Close() })
-	index = newIndex(t, watched, "sqlite")
+	index, seen := watched(t, path)
 	e := media(7)
 	for what, c := range map[string]struct {
 		look  func() (found int, err error)
@@ -54,6 +53,38 @@ func TestLookUpsUseTheirIndex(t *testing.T) {
 			t.Errorf("%s: no query was seen", what)
 		}
 	}
+}
+
+// The number that stands for an account in the table is looked up once.
+func TestAccountIsLookedUpOnce(t *testing.T) {
+	t.Parallel()
+	path := dbFile(t)
+	put(t, newIndex(t, openSQLite(t, path, recommended...), "sqlite"), mediaBatch(0, 1)...)
+	index, seen := watched(t, path)
+	for _, want := range []int{1, 0, 0} {
+		seen.take()
+		if found, err := index.ByFile(t.Context(), account, media(0).FileEncSHA256); len(found) != 1 || err != nil {
+			t.Fatalf("%d are found, %v", len(found), err)
+		}
+		asked := 0
+		for _, query := range seen.take() {
+			if strings.Contains(query, "reupload_account") {
+				asked++
+			}
+		}
+		if asked != want {
+			t.Errorf("it was looked up %d times, not %d", asked, want)
+		}
+	}
+}
+
+// watched returns an index in an SQLite database, and what sees its queries.
+func watched(t *testing.T, path string) (*sqlindex.Index, *witness) {
+	t.Helper()
+	seen := &witness{driver: openSQLite(t, path, recommended...).Driver(), dsn: sqliteDSN(path, recommended...)}
+	db := sql.OpenDB(seen)
+	t.Cleanup(func() { db.Close() })
+	return newIndex(t, db, "sqlite"), seen
 }
 
 // planOf returns what SQLite says that it does for a query.
@@ -101,15 +132,28 @@ func (r *witness) take() (queries []string) {
 	return queries
 }
 
-// A witnessedConn has only what each connection must have, so that all goes through Prepare.
+// A witnessedConn has only what each connection must have, so that all goes through Prepare, and so
+// do its statements.
 type witnessedConn struct {
 	driver.Conn
 	*witness
 }
 
 func (c witnessedConn) Prepare(query string) (driver.Stmt, error) {
-	c.mu.Lock()
-	c.queries = append(c.queries, query)
-	c.mu.Unlock()
-	return c.Conn.Prepare(query)
+	stmt, err := c.Conn.Prepare(query)
+	return witnessedStmt{stmt, query, c.witness}, err
+}
+
+type witnessedStmt struct {
+	driver.Stmt
+	query string
+	*witness
+}
+
+func (s witnessedStmt) Query(args []driver.Value) (driver.Rows, error) {
+	s.mu.Lock()
+	s.queries = append(s.queries, s.query)
+	s.mu.Unlock()
+	//lint:ignore SA1019 it is what each driver has
+	return s.Stmt.Query(args)
 }
