@@ -156,6 +156,21 @@ func TestAnswerUnderAnotherServer(t *testing.T) {
 	})
 }
 
+// Nor has it to name the sender as the request did, as long as the chat is the request's.
+func TestAnswerThatNamesTheSenderOtherwise(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		p := r.receivePictureIn(wabox.Incoming{Chat: carolGroup, From: bob})
+		r.phone.Script(p.id(), wabox.Answer{ErrorCode: proto.String("3"), RMR: func(n *waBinary.Node) {
+			n.Attrs["participant"] = carolLID
+		}})
+		c := r.requests(p.request())
+		if c.end(); c.err != nil || c.result.Err() != reupload.ErrDecryption {
+			t.Errorf("got %v, %v", c.result, c.err)
+		}
+	})
+}
+
 func TestAnswerThatMakesNoSense(t *testing.T) {
 	tests := []struct {
 		name   string
