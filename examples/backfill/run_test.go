@@ -680,3 +680,11 @@ func TestDemoNeedsSomewhereToWrite(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// What the demo cannot read does not count as nothing.
+func TestDemoReadsWhatIsThere(t *testing.T) {
+	t.Parallel()
+	if files, err := (&stage{dir: t.TempDir()}).saved(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%d files, error %v", len(files), err)
+	}
+}
