@@ -13,8 +13,13 @@ func TestBroken(t *testing.T) {
 	t.Parallel()
 	box := newBox(t)
 	b := login(t, box.NewAccount())
-	retries := make(chan int, 100)
+	retries, copies := make(chan int, 100), make(chan int, 100)
 	box.OnEvent(func(evt wabox.Event) {
+		if enc, ok := evt.Node.GetOptionalChildByTag("enc"); ok && evt.What == wabox.NodeOut && evt.Node.Tag == "message" {
+			if n, ok := enc.Attrs["count"].(int); ok {
+				copies <- n
+			}
+		}
 		if retry, ok := evt.Node.GetOptionalChildByTag("retry"); ok && evt.What == wabox.NodeIn {
 			retries <- retry.AttrGetter().Int("count")
 		}
@@ -45,6 +50,9 @@ func TestBroken(t *testing.T) {
 			for want := 1; want <= broken; want++ {
 				if got := <-retries; got != want {
 					t.Errorf("%+v: asked %d times for it, want %d", in, got, want)
+				}
+				if got := <-copies; got != want {
+					t.Errorf("%+v: copy %d says that it is number %d", in, want, got)
 				}
 			}
 		}

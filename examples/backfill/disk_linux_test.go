@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -73,6 +74,39 @@ func TestDiskThatFailsAtTheEnd(t *testing.T) {
 	})
 	if !errors.Is(err, failing) || !strings.Contains(err.Error(), "check the directory of -dir") || len(w.saved()) > 0 {
 		t.Errorf("got %v, and %d files", err, len(w.saved()))
+	}
+}
+
+// A power cut takes no name of a file or a new folder away: what has the name is brought to the disk.
+func TestNamesAreOnTheDisk(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	w, err := openWriter(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	var synced []string
+	w.sync = func(f *os.File) error {
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			name, _ := filepath.Rel(root, f.Name())
+			synced = append(synced, name)
+		}
+		return nil
+	}
+	for _, save := range []struct{ name, synced string }{
+		{"a/b/1.jpg", "a/b a ."}, // the name of the file, and those of both folders
+		{"a/b/2.jpg", "a/b"},
+		{"a/c/3.jpg", "a/c a"},
+		{"4.txt", "."},
+	} {
+		synced = nil
+		if err := w.save(save.name, make([]byte, 32), func(*os.File) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(synced, " "); got != save.synced {
+			t.Errorf("for %s the names in %s are on the disk, not those in %s", save.name, got, save.synced)
+		}
 	}
 }
 

@@ -258,3 +258,13 @@ func TestNothingIsPrintedAfterTheEnd(t *testing.T) {
 		t.Errorf("got %s", out.String())
 	}
 }
+
+func TestTimesAreRound(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	s := &stage{narrator: newNarrator(&out)}
+	s.tell(download{err: errors.New("gone"), took: 1_234_567 * time.Nanosecond})
+	if !strings.Contains(out.String(), "after 1.2ms:") {
+		t.Errorf("it says %q", out.String())
+	}
+}

@@ -512,6 +512,20 @@ func TestFilesThatAreThere(t *testing.T) {
 	})
 }
 
+// TestLooksAreFew has many such files, and looks at five for each that it may ask for.
+func TestLooksAreFew(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.cfg.files = 1
+		for range 7 {
+			id := w.must(fromAnna())
+			w.box.SetStatus(w.sent[id].DirectPath, 0, "")
+		}
+	}, func(w *world) {
+		record, _ := w.run(w.t.Context())
+		w.want(record, map[string]string{"cdn-status": "old paths: 5 x 200, and not asked for; new paths: none"})
+	})
+}
+
 func TestPersonIsAsked(t *testing.T) {
 	inWorld(t, func(w *world) { w.must(fromAnna()) }, func(w *world) {
 		w.cfg.yes = false

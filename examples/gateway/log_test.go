@@ -129,3 +129,16 @@ func TestLogHasNoSecrets(t *testing.T) {
 		}
 	}
 }
+
+// In the demo, a line of the log has all that the record has.
+func TestTeller(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	log := slog.New(teller{&stage{out: &out}})
+	log.Warn("It ends", "module", "Client/Reupload", "why", "a reason", "n", 2)
+	log.Info("On", "module", "Client/Socket")
+	log.Debug("quiet")
+	if got, want := out.String(), "plugin     warn: It ends why=\"a reason\" n=\"2\"\n"; got != want {
+		t.Errorf("it says %q, not %q", got, want)
+	}
+}
