@@ -72,11 +72,11 @@ func TestAnswers(t *testing.T) {
 	}{
 		"silence by number, an answer by LID": {"address-form", with(&file{Kind: wabox.KindDirect, Tries: []*try{
 			{Form: number, At: start, Ack: start}, {Form: lid, At: start, Ack: start, Answers: success(time.Second)},
-		}}), "to the number: 0 of 1 answered; to the LID: 1 of 1 answered"},
+		}}), "to the number: 0 of 1 recognised; to the LID: 1 of 1 recognised"},
 		"a group": {"address-form", with(&file{Kind: wabox.KindGroup, Tries: []*try{
 			{Form: wabox.Form{To: wabox.ByLID, Participant: wabox.ByLID}, Answers: []answer{{Result: "NOT_FOUND"}}},
 			{Form: wabox.Form{To: wabox.ByNumber, Participant: wabox.ByLID}, Answers: success(0)},
-		}}), "by LIDs in groups: 0 of 1 answered; to number with participant by lid: answered true"},
+		}}), "by LIDs in groups: 0 of 1 recognised; to the number with participant by LID: 1 of 1 recognised"},
 		"times": {"answer-time", with(&file{Tries: []*try{
 			{At: start, Ack: at(40 * time.Millisecond), Answers: success(1500 * time.Millisecond)},
 			{At: start, Ack: at(60 * time.Millisecond)},
@@ -107,7 +107,7 @@ func TestAnswers(t *testing.T) {
 		"another key":           {"new-key", with(&file{Resent: "other-key"}), "the whole message, asked for again: 1 x came with another key"},
 		"a list": {"broadcast-list", with(&file{Kind: wabox.KindList, Tries: []*try{
 			{Form: wabox.Form{To: wabox.ByNumber, Participant: wabox.ByNumber}}, {Form: number, Answers: success(0)},
-		}}), "by the list 0 of 1 answered, by the direct chat 1 of 1"},
+		}}), "by the list 0 of 1 recognised, by the direct chat 1 of 1"},
 		"a status":  {"group-status", with(&file{Kind: wabox.KindGroupStatus, Tries: []*try{{Answers: []answer{{Result: "NOT_FOUND", Sealed: true}}}}}), "older than a day: 1 x NOT_FOUND"},
 		"how many":  {"how-many", with(&file{Tries: []*try{{At: start, Ack: start}, {At: at(time.Minute)}, {At: at(2 * time.Hour), Ack: at(2 * time.Hour), Refused: 479}}}), "3 requests, at most 2 in an hour: 1 refused, 1 without an ack"},
 		"a notice":  {"notification", &state{Shown: "yes", Platform: "iphone"}, "yes, on iphone"},

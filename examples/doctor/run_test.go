@@ -158,11 +158,11 @@ func TestWholeRun(t *testing.T) {
 		w.cfg.yes, w.cfg.in = false, bufio.NewReader(strings.NewReader("yes\nno\n"))
 		record, _ := w.run(w.t.Context())
 		w.want(record, map[string]string{
-			"address-form":   "to the number: 2 of 2 answered; to the LID: 1 of 1 answered; by numbers in groups: 0 of 2 answered; by LIDs in groups: 2 of 2 answered",
+			"address-form":   "to the number: 2 of 2 recognised; to the LID: 1 of 1 recognised; by numbers in groups: 0 of 2 recognised; by LIDs in groups: 2 of 2 recognised",
 			"cdn-status":     "old paths: 6 x 410; new paths: 4 x 200; of 3 compared 3 had the same file", // the fourth was told late
 			"new-key":        "the whole message, asked for again: 1 x came with another key",
 			"group-status":   "older than a day: 1 x NOT_FOUND",
-			"broadcast-list": "by the list 1 of 1 answered, by the direct chat 0 of 0",
+			"broadcast-list": "by the list 1 of 1 recognised, by the direct chat 0 of 0",
 			"notification":   notSeen, // nothing was asked for in this run, and so not the person either
 		})
 		w.judgeSecrets(record)
@@ -251,6 +251,16 @@ func (w *world) judgeSecrets(record *wabox.Record) {
 		shown[what+" in hex"] = hex.EncodeToString(key)
 		shown[what+" as bytes"] = string(key)
 	}
+	for where, text := range map[string]string{"the output": w.all.String(), "the record": string(file)} {
+		for _, leak := range w.box.Leaks([]byte(text)) {
+			t.Errorf("%s has %s", where, leak)
+		}
+	}
+	for _, leak := range w.box.Leaks(kept) { // paths are in there
+		if !strings.HasPrefix(leak, "the query of a URL") {
+			t.Errorf("the state has %s", leak)
+		}
+	}
 	for what, secret := range shown {
 		for where, text := range map[string]string{"the output": w.all.String(), "the record": string(file)} {
 			if strings.Contains(strings.ToLower(text), strings.ToLower(secret)) {
@@ -296,7 +306,7 @@ func TestStoppedAndRunAgain(t *testing.T) {
 		w.want(record, map[string]string{
 			"offline-queue": "yes: 1 had waited, the longest for 5 h",
 			"server-keeps":  "the phone has answered after 3 h",
-			"address-form":  "to the number: 1 of 1 answered",
+			"address-form":  "to the number: 1 of 1 recognised",
 		})
 		time.Sleep(7 * 24 * time.Hour)
 		record, output = w.run(w.t.Context())
@@ -332,7 +342,7 @@ func TestPhoneThatIsOff(t *testing.T) {
 			w.t.Errorf("after %d requests the output is\n%s", n, output)
 		}
 		w.want(record, map[string]string{
-			"address-form": "to the number: 0 of 1 answered; to the LID: 0 of 2 answered",
+			"address-form": "to the number: 0 of 1 recognised; to the LID: 0 of 2 recognised",
 			"how-many":     "3 requests, at most 3 in an hour: 0 refused, 0 without an ack",
 		})
 		requests := w.phone.Requests()
@@ -355,7 +365,7 @@ func TestAccountThatAnswersToItsLIDAlone(t *testing.T) {
 			return []wabox.Answer{{Result: wabox.Success, None: r.To.Server == types.DefaultUserServer}}
 		})
 		record, _ := w.run(w.t.Context())
-		w.want(record, map[string]string{"address-form": "to the number: 0 of 1 answered; to the LID: 2 of 2 answered"})
+		w.want(record, map[string]string{"address-form": "to the number: 0 of 1 recognised; to the LID: 2 of 2 recognised"})
 		if n := w.phone.RequestCount(); n != 3 {
 			w.t.Errorf("there were %d requests", n)
 		}
@@ -390,7 +400,7 @@ func TestAccountWithoutLID(t *testing.T) {
 		if record.HasLID {
 			t.Error("the record says that it has a LID")
 		}
-		w.want(record, map[string]string{"address-form": "to the number: 2 of 2 answered"})
+		w.want(record, map[string]string{"address-form": "to the number: 2 of 2 recognised"})
 	})
 }
 
@@ -528,11 +538,25 @@ func TestPersonIsAsked(t *testing.T) {
 			w.t.Error("it has written something")
 		}
 		w.cfg.in = bufio.NewReader(strings.NewReader("yes\nwhat?\n"))
-		record, _ := w.run(w.t.Context())
-		w.want(record, map[string]string{"notification": notSeen})
-		w.cfg.in = bufio.NewReader(strings.NewReader("yes\nuns\n"))
 		record, output := w.run(w.t.Context())
+		w.want(record, map[string]string{"notification": notSeen})
+		// It has said first what it will do.
+		said, _, asked := strings.Cut(output, "Go on? Type yes: ")
+		for _, want := range []string{
+			w.cfg.db, "at most 5, one every 30s; that takes up to 5 min", "should be on and online", "may see a notice", "must not run meanwhile",
+			w.cfg.state + ": secret", w.cfg.record + ": no numbers",
+		} {
+			if !asked || !strings.Contains(strings.Join(strings.Fields(said), " "), want) {
+				w.t.Errorf("before it asked, it did not say %q:\n%s", want, said)
+			}
+		}
+		w.cfg.files = 0
+		w.cfg.in = bufio.NewReader(strings.NewReader("yes\nuns\n"))
+		record, output = w.run(w.t.Context())
 		w.want(record, map[string]string{"notification": "unsure, on android"})
+		if !strings.Contains(output, "none: it only looks whether paths are good") {
+			w.t.Errorf("it does not say that it asks for nothing:\n%s", output)
+		}
 		if !strings.Contains(output, "Has the phone shown a notice") || w.phone.RequestCount() != 1 {
 			w.t.Errorf("after %d requests the output is\n%s", w.phone.RequestCount(), output)
 		}
