@@ -613,40 +613,64 @@ func TestAnotherAccount(t *testing.T) {
 	})
 }
 
-// TestLinks links the doctor, which then has the files of the history.
+// TestLinks links the doctor by QR code, or by a code that is typed. It then has the files of the
+// history.
 func TestLinks(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		out := new(lockedBuffer)
-		w := &world{newStage(wabox.Start(t), t.TempDir(), out), t, out}
-		w.phone = w.box.NewPhone()
-		w.cfg.newClient = func(device *store.Device, log waLog.Logger) (*whatsmeow.Client, error) {
-			client := whatsmeow.NewClient(device, log)
-			w.phone.Configure(client)
-			client.AddEventHandler(func(evt any) {
-				switch evt := evt.(type) {
-				case *events.QR:
-					go func() {
-						if err := w.phone.Scan(w.t.Context(), evt.Codes[0]); err != nil {
-							t.Error(err)
+	typed := regexp.MustCompile(`(?m)^ +[0-9A-Z]{4}-[0-9A-Z]{4}$`)
+	for _, byCode := range []bool{false, true} {
+		t.Run(fmt.Sprintf("by a code that is typed: %t", byCode), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				out := new(lockedBuffer)
+				w := &world{newStage(wabox.Start(t), t.TempDir(), out), t, out}
+				w.phone = w.box.NewPhone()
+				prompt := "Scan this on your phone"
+				if byCode {
+					w.cfg.phone, prompt = "+"+w.phone.PN.User, "Type this on your phone"
+				}
+				link := func(code string) {
+					var err error
+					if byCode {
+						for typed.FindString(out.String()) == "" && t.Context().Err() == nil {
+							time.Sleep(100 * time.Millisecond)
 						}
-					}()
-				case *events.PairSuccess:
-					time.AfterFunc(3*time.Second, func() {
-						for range 2 {
-							w.must(fromAnna())
+						err = w.phone.EnterCode(t.Context(), strings.TrimSpace(typed.FindString(out.String())))
+					} else {
+						err = w.phone.Scan(t.Context(), code)
+					}
+					if err != nil {
+						t.Error(err)
+					}
+				}
+				var once sync.Once
+				w.cfg.newClient = func(device *store.Device, log waLog.Logger) (*whatsmeow.Client, error) {
+					client := whatsmeow.NewClient(device, log)
+					w.phone.Configure(client)
+					client.AddEventHandler(func(evt any) {
+						switch evt := evt.(type) {
+						case *events.QR:
+							once.Do(func() { go link(evt.Codes[0]) })
+						case *events.PairSuccess:
+							time.AfterFunc(3*time.Second, func() {
+								for range 2 {
+									w.must(fromAnna())
+								}
+								w.sendHistory()
+							})
 						}
-						w.sendHistory()
 					})
+					return client, nil
+				}
+				w.cfg.files = 2
+				record, output := w.run(w.t.Context())
+				if !strings.Contains(output, prompt) || !strings.Contains(output, "waiting for the history") || len(record.Files) != 2 {
+					t.Errorf("the record has %d files, and the output is\n%s", len(record.Files), output)
+				}
+				if !strings.Contains(output, "will be linked as a new device") {
+					t.Error("it does not say that it will be linked")
 				}
 			})
-			return client, nil
-		}
-		w.cfg.files = 2
-		record, output := w.run(w.t.Context())
-		if !strings.Contains(output, "Scan this on your phone") || !strings.Contains(output, "waiting for the history") || len(record.Files) != 2 {
-			t.Errorf("the record has %d files, and the output is\n%s", len(record.Files), output)
-		}
-	})
+		})
+	}
 }
 
 func TestFlags(t *testing.T) {
