@@ -165,6 +165,9 @@ func TestWholeRun(t *testing.T) {
 			"broadcast-list": "by the list 1 of 1 recognised, by the direct chat 0 of 0",
 			"notification":   notSeen, // nothing was asked for in this run, and so not the person either
 		})
+		if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), " runs 3, with 10 requests for 7 files ") {
+			t.Errorf("it does not say what it has done:\n%s", out)
+		}
 		w.judgeSecrets(record)
 		block := regexp.MustCompile(`(?s)\n-{10} reupload doctor -{10}\n.+\n-{10} end -{10}\n`)
 		if n := len(block.FindAllString(out.String(), -1)); n != 1 {
@@ -559,6 +562,10 @@ func TestPersonIsAsked(t *testing.T) {
 		}
 		if !strings.Contains(output, "Has the phone shown a notice") || w.phone.RequestCount() != 1 {
 			w.t.Errorf("after %d requests the output is\n%s", w.phone.RequestCount(), output)
+		}
+		w.cfg.yes, w.cfg.in = true, bufio.NewReader(strings.NewReader("yes\nyes\n"))
+		if _, output = w.run(w.t.Context()); strings.Contains(output, "Go on?") || strings.Contains(output, "Has the phone shown") {
+			w.t.Errorf("with -yes it asks all the same:\n%s", output)
 		}
 	})
 }
