@@ -419,11 +419,13 @@ func TestRefusal(t *testing.T) {
 }
 
 // TestDecryption has a phone that cannot decrypt a request, and sends the message again with the
-// same key or not at all.
+// same key, with another one or not at all. It knows each by the names of its chat and sender.
 func TestDecryption(t *testing.T) {
 	var first, second types.MessageID
+	mine, theirs := wabox.Incoming{FromMe: true, Chat: anna}, wabox.Incoming{Chat: family, From: annaLID, Alt: anna}
 	inWorld(t, func(w *world) {
 		first, second = w.must(fromAnna()), w.must(fromAnna())
+		mine.ID, theirs.ID = w.must(mine), w.must(theirs)
 		w.must(fromAnna())
 		if _, err := w.phone.Deliver(wabox.Incoming{FromMe: true}, &waE2E.Message{Conversation: proto.String("a private note")}); err != nil {
 			w.t.Fatal(err)
@@ -432,7 +434,7 @@ func TestDecryption(t *testing.T) {
 		code := "3"
 		w.phone.Phone(func(r wabox.Request) []wabox.Answer {
 			switch r.ID {
-			case first:
+			case first, mine.ID, theirs.ID:
 				return []wabox.Answer{{ErrorCode: &code}}
 			case second:
 				return []wabox.Answer{{Result: wabox.Success, WrongKey: true}}
@@ -440,8 +442,13 @@ func TestDecryption(t *testing.T) {
 			return []wabox.Answer{{Result: wabox.Success}}
 		})
 		w.phone.Resend(wabox.Incoming{ID: first, From: anna}, &waE2E.Message{ImageMessage: w.sent[first].Image()})
+		for _, in := range []wabox.Incoming{mine, theirs} {
+			w.phone.Resend(in, &waE2E.Message{ImageMessage: w.box.Upload([]byte("again"), whatsmeow.MediaImage).Image()})
+		}
 		record, output := w.run(w.t.Context())
-		w.want(record, map[string]string{"new-key": "the whole message, asked for again: 1 x came with the same key, 1 x did not come"})
+		w.want(record, map[string]string{
+			"new-key": "the whole message, asked for again: 1 x came with the same key, 1 x did not come, 2 x came with another key",
+		})
 		if !strings.Contains(output, "UNREADABLE") {
 			w.t.Errorf("the output is\n%s", output)
 		}
@@ -574,13 +581,24 @@ func TestPersonIsAsked(t *testing.T) {
 // answer to a request of the bot's.
 func TestBotMissesNothing(t *testing.T) {
 	inWorld(t, func(w *world) { w.must(fromAnna()) }, func(w *world) {
+		var part *wabox.HistoryPart // which the bot is to download, and not the doctor
 		time.AfterFunc(5*time.Second, func() {
 			_, _ = w.phone.Deliver(fromAnna(), &waE2E.Message{Conversation: proto.String("a private question")})
+			part, _ = w.sendHistory()
 		})
 		w.phone.Phone(func(wabox.Request) []wabox.Answer {
 			return []wabox.Answer{{Result: wabox.Success, Delay: 10 * time.Second}}
 		})
+		w.box.OnEvent(func(evt wabox.Event) {
+			if evt.What == wabox.NodeIn && evt.Node.Tag == "receipt" && evt.Node.Attrs["type"] == "hist_sync" {
+				w.t.Error("it says that the bot has the history")
+			}
+		})
 		w.run(w.t.Context())
+		w.box.OnEvent(nil)
+		if part == nil || w.box.Hits(part.Media.DirectPath) != 0 {
+			w.t.Error("it has downloaded the bot's history")
+		}
 		var got []string
 		a, err := openAccount(w.t.Context(), w.cfg, logger{&doctor{out: w.out}}, bot{func(evt any) {
 			if evt, ok := evt.(*events.Message); ok {
