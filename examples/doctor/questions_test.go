@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.mau.fi/whatsmeow/types"
+	"go.mau.fi/whatsmeow/types/events"
 
 	"github.com/whatsmeow-plugins/reupload/wabox"
 )
@@ -166,5 +167,62 @@ func TestInTurn(t *testing.T) {
 	}
 	if want := []types.MessageID{"d1", "g1", "h1", "l1", "d2", "g2", "g3", "g4", "h2"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// What has expired, and the phone is likely to have still, comes first; before it what could not be
+// decrypted.
+func TestRank(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		age        time.Duration
+		unreadable bool
+		want       int
+	}{
+		{time.Hour, false, 0}, {expiresAfter - time.Hour, false, 0}, {expiresAfter + time.Hour, false, 1},
+		{phoneForgets - time.Hour, false, 1}, {phoneForgets + time.Hour, false, 0}, {time.Hour, true, 2}, {phoneForgets + time.Hour, true, 2},
+	} {
+		if got := (row{sent: time.Now().Add(-test.age), unreadable: test.unreadable}).rank(); got != test.want {
+			t.Errorf("%+v: %d", test, got)
+		}
+	}
+}
+
+// TestAccountInReport has the names that an account can go by.
+func TestAccountInReport(t *testing.T) {
+	t.Parallel()
+	for want, r := range map[string]*wabox.Record{
+		"phone is android; no LID":                          {Platform: "android"},
+		"phone is iphone; has a LID, goes by its number":    {Platform: "iphone", HasLID: true},
+		"phone is iphone; has a LID, has gone over to LIDs": {Platform: "iphone", HasLID: true, Migrated: true},
+		"phone is of a kind that it does not say; no LID":   {},
+	} {
+		var out strings.Builder
+		(&doctor{out: &out, state: new(state)}).report(r)
+		if got := strings.Join(strings.Fields(out.String()), " "); !strings.Contains(got, " account "+want+" runs ") {
+			t.Errorf("there is no %q in %s", want, got)
+		}
+	}
+}
+
+// TestConnectionThatEnds says what the person can do about it. The first reason is the one.
+func TestConnectionThatEnds(t *testing.T) {
+	t.Parallel()
+	for want, evt := range map[string]any{
+		"stop the bot":              &events.StreamReplaced{},
+		"unlinked":                  &events.LoggedOut{},
+		"for good: client outdated": &events.ClientOutdated{},
+	} {
+		a := &account{ended: make(chan error, 1)}
+		a.watch(evt)
+		a.watch(&events.LoggedOut{})
+		select {
+		case err := <-a.ended:
+			if !strings.Contains(strings.ToLower(err.Error()), want) {
+				t.Errorf("%T: %v", evt, err)
+			}
+		default:
+			t.Errorf("%T does not end it", evt)
+		}
 	}
 }
