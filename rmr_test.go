@@ -51,7 +51,7 @@ func TestNamesInAnswers(t *testing.T) {
 	}
 }
 
-// What is larger than an answer can be is none, so that nothing of it is kept or waits for its turn.
+// What is larger than an answer can be is none: nothing of it is kept, or waits for its turn.
 func TestAnswersAreNoLargerThanTheyCanBe(t *testing.T) {
 	t.Parallel()
 	long := func(n int) string { return strings.Repeat("A", n) }
