@@ -152,6 +152,22 @@ func TestErrorsAboutNamesAreShort(t *testing.T) {
 	}
 }
 
+// Names are quoted wherever they are printed, so that a sender cannot write lines into a log.
+func TestNamesWriteNoLines(t *testing.T) {
+	t.Parallel()
+	const forged = "1\n12:00:00 ERROR forged\r\x1b[2J"
+	for _, jid := range []types.JID{{User: forged, Server: "x"}, {User: "1", Server: forged}} {
+		_, chatErr := canonicalChat(jid)
+		_, personErr := canonicalPerson(jid)
+		r := Request{MessageID: forged, Chat: jid, Participant: jid}
+		for _, value := range []any{chatErr, personErr, r, &r, Entry{Request: r}, r.LogValue()} {
+			if text := fmt.Sprint(value); strings.ContainsAny(text, "\n\r\x1b") || !strings.Contains(text, "forged") {
+				t.Errorf("a %T prints %q", value, text)
+			}
+		}
+	}
+}
+
 func TestRequestsAreNormalized(t *testing.T) {
 	t.Parallel()
 	group, list := types.NewJID("120363040237990503", types.GroupServer), types.NewJID("1599999999", types.BroadcastServer)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	waBinary "go.mau.fi/whatsmeow/binary"
+	"go.mau.fi/whatsmeow/proto/waCommon"
 	"go.mau.fi/whatsmeow/proto/waHistorySync"
 	"go.mau.fi/whatsmeow/proto/waMmsRetry"
 	"go.mau.fi/whatsmeow/types"
@@ -26,7 +27,7 @@ type phone struct {
 	scripts   map[types.MessageID][]Answer
 	asked     map[types.MessageID]int // requests that took an answer of a script
 	replayed  map[types.MessageID]*Replayed
-	resends   map[types.MessageID]func(requestID types.MessageID) error
+	resends   map[types.MessageID]func(key *waCommon.MessageKey, requestID types.MessageID) error
 	behave    PhoneFunc
 	receipt   func(Request) bool
 
@@ -76,7 +77,7 @@ func (p *phone) init(a *Account) {
 	p.scripts = make(map[types.MessageID][]Answer)
 	p.asked = make(map[types.MessageID]int)
 	p.replayed = make(map[types.MessageID]*Replayed)
-	p.resends = make(map[types.MessageID]func(types.MessageID) error)
+	p.resends = make(map[types.MessageID]func(*waCommon.MessageKey, types.MessageID) error)
 	p.waiting = make(map[int]struct{})
 }
 

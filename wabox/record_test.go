@@ -3,6 +3,7 @@ package wabox_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -300,31 +301,52 @@ func TestReplayWithoutLID(t *testing.T) {
 	}
 }
 
+// TestResend asks for messages again by wrong names, about which the phone is silent, and then by
+// the right ones.
 func TestResend(t *testing.T) {
 	t.Parallel()
 	box := newBox(t)
 	b := login(t, box.NewAccount())
-	in := wabox.Incoming{ID: "3EB0AA", From: anna}
-	now := box.Upload([]byte("a picture"), whatsmeow.MediaImage)
-	ask := func() {
+	box.Link(anna, annaLID)
+	ask := func(chat, sender types.JID, id types.MessageID) types.MessageID {
 		t.Helper()
-		if _, err := b.SendPeerMessage(t.Context(), b.BuildUnavailableMessageRequest(anna, anna, in.ID)); err != nil {
+		sent, err := b.SendPeerMessage(t.Context(), b.BuildUnavailableMessageRequest(chat, sender, id))
+		if err != nil {
 			t.Fatal(err)
 		}
+		return sent.ID
 	}
 	if _, err := b.account.Deliver(wabox.Incoming{FromMe: true}, &waE2E.Message{Conversation: proto.String("a note")}); err != nil {
 		t.Fatal(err)
 	}
 	next[*events.Message](t, b) // which begins the phone's session with the client
-	ask()                       // for a message that the phone is silent about
-	b.account.Resend(in, &waE2E.Message{ImageMessage: now.Image()})
-	ask()
-	evt := next[*events.Message](t, b)
-	for evt.UnavailableRequestID == "" {
-		evt = next[*events.Message](t, b)
-	}
-	if evt.Info.ID != in.ID || !bytes.Equal(evt.Message.GetImageMessage().GetMediaKey(), now.MediaKey) || evt.Info.Chat != anna {
-		t.Errorf("what has come is %v", evt)
+	ask(anna, anna, "3EB0AA")   // for a message that the phone is silent about
+	own := b.account.PN
+	for i, test := range []struct {
+		in     wabox.Incoming
+		wrong  [][2]types.JID // chat and sender
+		chat   types.JID
+		sender types.JID
+	}{
+		{wabox.Incoming{From: anna}, [][2]types.JID{{anna, own}, {anna, {}}, {bert, bert}}, anna, anna},
+		{wabox.Incoming{From: anna}, nil, annaLID, annaLID},
+		{wabox.Incoming{From: anna, Chat: lids}, [][2]types.JID{{lids, bert}, {anna, anna}, {lids, own}}, lids, annaLID},
+		{wabox.Incoming{FromMe: true, Chat: anna}, [][2]types.JID{{anna, anna}}, anna, own},
+	} {
+		test.in.ID = fmt.Sprint("3EB0A", i)
+		now := box.Upload(fmt.Append(nil, "picture ", i), whatsmeow.MediaImage)
+		b.account.Resend(test.in, &waE2E.Message{ImageMessage: now.Image()})
+		for _, names := range test.wrong {
+			ask(names[0], names[1], test.in.ID)
+		}
+		request := ask(test.chat, test.sender, test.in.ID)
+		evt := next[*events.Message](t, b)
+		for evt.UnavailableRequestID == "" {
+			evt = next[*events.Message](t, b)
+		}
+		if evt.UnavailableRequestID != request || evt.Info.ID != test.in.ID || !bytes.Equal(evt.Message.GetImageMessage().GetMediaKey(), now.MediaKey) {
+			t.Errorf("%d: what has come is %v, and not what %s asked for", i, evt, request)
+		}
 	}
 }
 

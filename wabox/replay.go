@@ -302,15 +302,21 @@ func (f *Replayed) answerOf(recorded RecordedAnswer, delay time.Duration) Answer
 
 // Resend sets what the phone sends when the client asks it for a message again, with a peer message
 // as whatsmeow's BuildUnavailableMessageRequest makes it: the message as the phone has it now. nil
-// is silence, as it is for messages for which this was not called. What real phones do is known for
-// messages that could not be decrypted only.
+// is silence, as it is for messages for which this was not called, and for a request that names
+// another chat or sender. What real phones do is known for messages that could not be decrypted
+// only.
 func (a *Account) Resend(in Incoming, msg *waE2E.Message) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	in = a.withDefaults(in)
 	delete(a.phone.resends, in.ID)
 	if msg != nil {
-		a.phone.resends[in.ID] = func(requestID types.MessageID) error { return a.sendResent(in, msg, requestID) }
+		a.phone.resends[in.ID] = func(key *waCommon.MessageKey, requestID types.MessageID) error {
+			if !a.isNamedBy(in, key) {
+				return nil
+			}
+			return a.sendResent(in, msg, requestID)
+		}
 	}
 }
 
@@ -321,9 +327,19 @@ func (a *Account) asksPeer(id types.MessageID, msg *waE2E.Message) {
 		resend := a.phone.resends[asked.GetMessageKey().GetID()]
 		a.mu.Unlock()
 		if resend != nil {
-			_ = resend(id) // if that fails, there is no client any more
+			_ = resend(asked.GetMessageKey(), id) // if that fails, there is no client any more
 		}
 	}
+}
+
+// isNamedBy reports whether a key names a message as the phone has it.
+func (a *Account) isNamedBy(in Incoming, key *waCommon.MessageKey) bool {
+	same := func(name string, jid types.JID) bool {
+		named, err := types.ParseJID(name)
+		return err == nil && a.box.people.same(plain(named), plain(jid))
+	}
+	return key.GetFromMe() == in.FromMe && same(key.GetRemoteJID(), in.Chat) &&
+		(isUser(in.Chat) || in.FromMe || same(key.GetParticipant(), in.From))
 }
 
 func (a *Account) sendResent(in Incoming, msg *waE2E.Message, requestID types.MessageID) error {

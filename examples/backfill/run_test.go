@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -589,21 +591,31 @@ func TestUnlinked(t *testing.T) {
 	}
 }
 
-// TestSecrets looks for keys and queries in everything that a run prints and logs.
+// TestSecrets looks for keys and queries in everything that a run prints and logs, and in the names
+// of what it saves, of a file that heals and of one that does not.
 func TestSecrets(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	old, msg := w.picture()
+	old, oldMsg := w.picture()
+	fails, failsMsg := w.picture()
 	w.box.Expire(old)
-	w.history(&post{chat: anna, age: 60 * day, msg: msg})
-	w.phone.Phone(func(wabox.Request) []wabox.Answer { return []wabox.Answer{{Garbage: true}} })
+	w.box.Expire(fails)
+	failing := &post{chat: anna, age: 61 * day, msg: failsMsg}
+	w.history(&post{chat: anna, age: 60 * day, msg: oldMsg}, failing)
+	w.phone.Phone(func(r wabox.Request) []wabox.Answer {
+		return []wabox.Answer{{Result: wabox.Success, Garbage: r.ID == failing.id}}
+	})
 	var out lockedBuffer
 	cfg := w.cfg
 	cfg.verbose = true
 	if err := run(t.Context(), &out, &w.errs, cfg); err != nil {
 		t.Fatal(err)
 	}
-	for what, text := range map[string]string{"events": out.String(), "log": w.errs.String(), "report": report(t, cfg.dir)} {
+	files := strings.Join(slices.Collect(maps.Keys(w.saved())), "\n")
+	if w.phone.RequestCount() < 2 || !strings.Contains(files, ".png") || strings.Contains(files, "\n") {
+		t.Errorf("after %d requests there is %q", w.phone.RequestCount(), files)
+	}
+	for what, text := range map[string]string{"events": out.String(), "log": w.errs.String(), "report": report(t, cfg.dir), "names of files": files} {
 		for _, leak := range w.box.Leaks([]byte(text)) {
 			t.Errorf("in the %s: %s", what, leak)
 		}

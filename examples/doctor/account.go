@@ -75,9 +75,10 @@ func openAccount(ctx context.Context, cfg config, log logger, h hearer) (_ *acco
 	// What the handler turns down comes again to the bot, and can be decrypted again thanks to this
 	// buffer.
 	a.client.EnableDecryptedEventBuffer = true
-	// The bot reads its history itself. whatsmeow would do that here, in the background, and delete
-	// what it has read.
-	a.client.ManualHistorySyncDownload = device.ID != nil
+	// The bot reads its history itself. whatsmeow would do that here, in the background, delete
+	// what it has read, and tell the phone that the bot has it.
+	isBots := device.ID != nil
+	a.client.ManualHistorySyncDownload, a.client.DisableManualHistorySyncReceipt = isBots, isBots
 	if a.index, err = sqlindex.New(ctx, a.db, dialect); err != nil {
 		return nil, err
 	}

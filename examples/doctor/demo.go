@@ -246,7 +246,7 @@ func (s *stage) judge() error {
 		return err
 	}
 	for name, want := range map[string]string{
-		"address-form":   "answered",
+		"address-form":   "to the number: 2 of 2 recognised",
 		"offline-queue":  "yes: 1 had waited",
 		"history-part":   "1 of 1 have come",
 		"new-key":        "1 x came with another key",

@@ -30,6 +30,10 @@ func TestMainSaysWhatIsWrong(t *testing.T) {
 	if err := os.WriteFile(file, []byte("no database"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	private := filepath.Join(dir, "447700900123@lid")
+	if err := os.Mkdir(private, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		args []string
 		code int
@@ -38,6 +42,7 @@ func TestMainSaysWhatIsWrong(t *testing.T) {
 		{[]string{"nonsense"}, 2, "is no flag"},
 		{[]string{"-nonsense"}, 2, "-demo"},
 		{[]string{"-files", "100"}, 2, "doctor: -files is 100"},
+		{[]string{"-yes", "-state", private}, 1, "name another file with -state"},
 		{[]string{"-yes", "-db", file, "-state", filepath.Join(dir, "state.json"), "-record", filepath.Join(dir, "record.json")}, 1, "doctor: "},
 	} {
 		cmd := exec.CommandContext(t.Context(), os.Args[0], test.args...)
@@ -45,7 +50,8 @@ func TestMainSaysWhatIsWrong(t *testing.T) {
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
 		_ = cmd.Run()
-		if code := cmd.ProcessState.ExitCode(); code != test.code || !strings.Contains(stderr.String(), test.want) {
+		if code := cmd.ProcessState.ExitCode(); code != test.code || !strings.Contains(stderr.String(), test.want) ||
+			strings.Contains(stderr.String(), "447700900123") {
 			t.Errorf("%q: code %d, and it says %q", test.args, code, stderr.String())
 		}
 	}

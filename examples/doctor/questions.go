@@ -87,13 +87,14 @@ func addressForm(s *state) string {
 	} {
 		has := func(t *try) bool { return t.To == form.to && t.Participant == form.participant }
 		if n := count(asked, has); n > 0 {
-			said = append(said, fmt.Sprintf("%s: %d of %d answered", form.text,
+			said = append(said, fmt.Sprintf("%s: %d of %d recognised", form.text,
 				count(asked, func(t *try) bool { return has(t) && t.isNamedRightly() }), n))
 		}
 	}
 	for _, t := range asked { // where only one of the two names is known
 		if t.Participant != "" && t.Participant != t.To {
-			said = append(said, fmt.Sprintf("to %s with participant by %s: answered %t", t.To, t.Participant, t.isNamedRightly()))
+			said = append(said, fmt.Sprintf("to the %s with participant by %s: %d of 1 recognised", names[t.To], names[t.Participant],
+				count([]*try{t}, (*try).isNamedRightly)))
 		}
 	}
 	return shorten(strings.Join(said, "; "))
@@ -316,7 +317,7 @@ func broadcastList(s *state) string {
 	right := func(is func(*try) bool) int {
 		return count(asked, func(t *try) bool { return is(t) && t.isNamedRightly() })
 	}
-	return fmt.Sprintf("by the list %d of %d answered, by the direct chat %d of %d",
+	return fmt.Sprintf("by the list %d of %d recognised, by the direct chat %d of %d",
 		right(inList), count(asked, inList), right(direct), count(asked, direct))
 }
 

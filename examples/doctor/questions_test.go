@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.mau.fi/whatsmeow/types"
+	"go.mau.fi/whatsmeow/types/events"
 
 	"github.com/whatsmeow-plugins/reupload/wabox"
 )
@@ -72,11 +73,11 @@ func TestAnswers(t *testing.T) {
 	}{
 		"silence by number, an answer by LID": {"address-form", with(&file{Kind: wabox.KindDirect, Tries: []*try{
 			{Form: number, At: start, Ack: start}, {Form: lid, At: start, Ack: start, Answers: success(time.Second)},
-		}}), "to the number: 0 of 1 answered; to the LID: 1 of 1 answered"},
+		}}), "to the number: 0 of 1 recognised; to the LID: 1 of 1 recognised"},
 		"a group": {"address-form", with(&file{Kind: wabox.KindGroup, Tries: []*try{
 			{Form: wabox.Form{To: wabox.ByLID, Participant: wabox.ByLID}, Answers: []answer{{Result: "NOT_FOUND"}}},
 			{Form: wabox.Form{To: wabox.ByNumber, Participant: wabox.ByLID}, Answers: success(0)},
-		}}), "by LIDs in groups: 0 of 1 answered; to number with participant by lid: answered true"},
+		}}), "by LIDs in groups: 0 of 1 recognised; to the number with participant by LID: 1 of 1 recognised"},
 		"times": {"answer-time", with(&file{Tries: []*try{
 			{At: start, Ack: at(40 * time.Millisecond), Answers: success(1500 * time.Millisecond)},
 			{At: start, Ack: at(60 * time.Millisecond)},
@@ -107,7 +108,7 @@ func TestAnswers(t *testing.T) {
 		"another key":           {"new-key", with(&file{Resent: "other-key"}), "the whole message, asked for again: 1 x came with another key"},
 		"a list": {"broadcast-list", with(&file{Kind: wabox.KindList, Tries: []*try{
 			{Form: wabox.Form{To: wabox.ByNumber, Participant: wabox.ByNumber}}, {Form: number, Answers: success(0)},
-		}}), "by the list 0 of 1 answered, by the direct chat 1 of 1"},
+		}}), "by the list 0 of 1 recognised, by the direct chat 1 of 1"},
 		"a status":  {"group-status", with(&file{Kind: wabox.KindGroupStatus, Tries: []*try{{Answers: []answer{{Result: "NOT_FOUND", Sealed: true}}}}}), "older than a day: 1 x NOT_FOUND"},
 		"how many":  {"how-many", with(&file{Tries: []*try{{At: start, Ack: start}, {At: at(time.Minute)}, {At: at(2 * time.Hour), Ack: at(2 * time.Hour), Refused: 479}}}), "3 requests, at most 2 in an hour: 1 refused, 1 without an ack"},
 		"a notice":  {"notification", &state{Shown: "yes", Platform: "iphone"}, "yes, on iphone"},
@@ -166,5 +167,62 @@ func TestInTurn(t *testing.T) {
 	}
 	if want := []types.MessageID{"d1", "g1", "h1", "l1", "d2", "g2", "g3", "g4", "h2"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// What has expired, and the phone is likely to have still, comes first; before it what could not be
+// decrypted.
+func TestRank(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		age        time.Duration
+		unreadable bool
+		want       int
+	}{
+		{time.Hour, false, 0}, {expiresAfter - time.Hour, false, 0}, {expiresAfter + time.Hour, false, 1},
+		{phoneForgets - time.Hour, false, 1}, {phoneForgets + time.Hour, false, 0}, {time.Hour, true, 2}, {phoneForgets + time.Hour, true, 2},
+	} {
+		if got := (row{sent: time.Now().Add(-test.age), unreadable: test.unreadable}).rank(); got != test.want {
+			t.Errorf("%+v: %d", test, got)
+		}
+	}
+}
+
+// TestAccountInReport has the names that an account can go by.
+func TestAccountInReport(t *testing.T) {
+	t.Parallel()
+	for want, r := range map[string]*wabox.Record{
+		"phone is android; no LID":                          {Platform: "android"},
+		"phone is iphone; has a LID, goes by its number":    {Platform: "iphone", HasLID: true},
+		"phone is iphone; has a LID, has gone over to LIDs": {Platform: "iphone", HasLID: true, Migrated: true},
+		"phone is of a kind that it does not say; no LID":   {},
+	} {
+		var out strings.Builder
+		(&doctor{out: &out, state: new(state)}).report(r)
+		if got := strings.Join(strings.Fields(out.String()), " "); !strings.Contains(got, " account "+want+" runs ") {
+			t.Errorf("there is no %q in %s", want, got)
+		}
+	}
+}
+
+// TestConnectionThatEnds says what the person can do about it. The first reason is the one.
+func TestConnectionThatEnds(t *testing.T) {
+	t.Parallel()
+	for want, evt := range map[string]any{
+		"stop the bot":              &events.StreamReplaced{},
+		"unlinked":                  &events.LoggedOut{},
+		"for good: client outdated": &events.ClientOutdated{},
+	} {
+		a := &account{ended: make(chan error, 1)}
+		a.watch(evt)
+		a.watch(&events.LoggedOut{})
+		select {
+		case err := <-a.ended:
+			if !strings.Contains(strings.ToLower(err.Error()), want) {
+				t.Errorf("%T: %v", evt, err)
+			}
+		default:
+			t.Errorf("%T does not end it", evt)
+		}
 	}
 }

@@ -426,15 +426,17 @@ func (f *file) wantsAgain() bool {
 	return false
 }
 
+// names are the words for the two names that a person has.
+var names = map[string]string{wabox.ByNumber: "number", wabox.ByLID: "LID"}
+
 // text names a form.
 func (n naming) text() string {
-	long := map[string]string{wabox.ByNumber: "number", wabox.ByLID: "LID"}
-	text := "by " + long[n.To]
+	text := "by " + names[n.To]
 	if n.Chat != "" && n.Chat != n.To {
-		text += ", chat by " + long[n.Chat]
+		text += ", chat by " + names[n.Chat]
 	}
 	if n.Participant != "" {
-		text += ", participant by " + long[n.Participant]
+		text += ", participant by " + names[n.Participant]
 	}
 	return text
 }

@@ -158,13 +158,16 @@ func TestWholeRun(t *testing.T) {
 		w.cfg.yes, w.cfg.in = false, bufio.NewReader(strings.NewReader("yes\nno\n"))
 		record, _ := w.run(w.t.Context())
 		w.want(record, map[string]string{
-			"address-form":   "to the number: 2 of 2 answered; to the LID: 1 of 1 answered; by numbers in groups: 0 of 2 answered; by LIDs in groups: 2 of 2 answered",
+			"address-form":   "to the number: 2 of 2 recognised; to the LID: 1 of 1 recognised; by numbers in groups: 0 of 2 recognised; by LIDs in groups: 2 of 2 recognised",
 			"cdn-status":     "old paths: 6 x 410; new paths: 4 x 200; of 3 compared 3 had the same file", // the fourth was told late
 			"new-key":        "the whole message, asked for again: 1 x came with another key",
 			"group-status":   "older than a day: 1 x NOT_FOUND",
-			"broadcast-list": "by the list 1 of 1 answered, by the direct chat 0 of 0",
+			"broadcast-list": "by the list 1 of 1 recognised, by the direct chat 0 of 0",
 			"notification":   notSeen, // nothing was asked for in this run, and so not the person either
 		})
+		if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), " runs 3, with 10 requests for 7 files ") {
+			t.Errorf("it does not say what it has done:\n%s", out)
+		}
 		w.judgeSecrets(record)
 		block := regexp.MustCompile(`(?s)\n-{10} reupload doctor -{10}\n.+\n-{10} end -{10}\n`)
 		if n := len(block.FindAllString(out.String(), -1)); n != 1 {
@@ -251,6 +254,16 @@ func (w *world) judgeSecrets(record *wabox.Record) {
 		shown[what+" in hex"] = hex.EncodeToString(key)
 		shown[what+" as bytes"] = string(key)
 	}
+	for where, text := range map[string]string{"the output": w.all.String(), "the record": string(file)} {
+		for _, leak := range w.box.Leaks([]byte(text)) {
+			t.Errorf("%s has %s", where, leak)
+		}
+	}
+	for _, leak := range w.box.Leaks(kept) { // paths are in there
+		if !strings.HasPrefix(leak, "the query of a URL") {
+			t.Errorf("the state has %s", leak)
+		}
+	}
 	for what, secret := range shown {
 		for where, text := range map[string]string{"the output": w.all.String(), "the record": string(file)} {
 			if strings.Contains(strings.ToLower(text), strings.ToLower(secret)) {
@@ -296,7 +309,7 @@ func TestStoppedAndRunAgain(t *testing.T) {
 		w.want(record, map[string]string{
 			"offline-queue": "yes: 1 had waited, the longest for 5 h",
 			"server-keeps":  "the phone has answered after 3 h",
-			"address-form":  "to the number: 1 of 1 answered",
+			"address-form":  "to the number: 1 of 1 recognised",
 		})
 		time.Sleep(7 * 24 * time.Hour)
 		record, output = w.run(w.t.Context())
@@ -332,7 +345,7 @@ func TestPhoneThatIsOff(t *testing.T) {
 			w.t.Errorf("after %d requests the output is\n%s", n, output)
 		}
 		w.want(record, map[string]string{
-			"address-form": "to the number: 0 of 1 answered; to the LID: 0 of 2 answered",
+			"address-form": "to the number: 0 of 1 recognised; to the LID: 0 of 2 recognised",
 			"how-many":     "3 requests, at most 3 in an hour: 0 refused, 0 without an ack",
 		})
 		requests := w.phone.Requests()
@@ -355,7 +368,7 @@ func TestAccountThatAnswersToItsLIDAlone(t *testing.T) {
 			return []wabox.Answer{{Result: wabox.Success, None: r.To.Server == types.DefaultUserServer}}
 		})
 		record, _ := w.run(w.t.Context())
-		w.want(record, map[string]string{"address-form": "to the number: 0 of 1 answered; to the LID: 2 of 2 answered"})
+		w.want(record, map[string]string{"address-form": "to the number: 0 of 1 recognised; to the LID: 2 of 2 recognised"})
 		if n := w.phone.RequestCount(); n != 3 {
 			w.t.Errorf("there were %d requests", n)
 		}
@@ -390,7 +403,7 @@ func TestAccountWithoutLID(t *testing.T) {
 		if record.HasLID {
 			t.Error("the record says that it has a LID")
 		}
-		w.want(record, map[string]string{"address-form": "to the number: 2 of 2 answered"})
+		w.want(record, map[string]string{"address-form": "to the number: 2 of 2 recognised"})
 	})
 }
 
@@ -406,11 +419,13 @@ func TestRefusal(t *testing.T) {
 }
 
 // TestDecryption has a phone that cannot decrypt a request, and sends the message again with the
-// same key or not at all.
+// same key, with another one or not at all. It knows each by the names of its chat and sender.
 func TestDecryption(t *testing.T) {
 	var first, second types.MessageID
+	mine, theirs := wabox.Incoming{FromMe: true, Chat: anna}, wabox.Incoming{Chat: family, From: annaLID, Alt: anna}
 	inWorld(t, func(w *world) {
 		first, second = w.must(fromAnna()), w.must(fromAnna())
+		mine.ID, theirs.ID = w.must(mine), w.must(theirs)
 		w.must(fromAnna())
 		if _, err := w.phone.Deliver(wabox.Incoming{FromMe: true}, &waE2E.Message{Conversation: proto.String("a private note")}); err != nil {
 			w.t.Fatal(err)
@@ -419,7 +434,7 @@ func TestDecryption(t *testing.T) {
 		code := "3"
 		w.phone.Phone(func(r wabox.Request) []wabox.Answer {
 			switch r.ID {
-			case first:
+			case first, mine.ID, theirs.ID:
 				return []wabox.Answer{{ErrorCode: &code}}
 			case second:
 				return []wabox.Answer{{Result: wabox.Success, WrongKey: true}}
@@ -427,8 +442,13 @@ func TestDecryption(t *testing.T) {
 			return []wabox.Answer{{Result: wabox.Success}}
 		})
 		w.phone.Resend(wabox.Incoming{ID: first, From: anna}, &waE2E.Message{ImageMessage: w.sent[first].Image()})
+		for _, in := range []wabox.Incoming{mine, theirs} {
+			w.phone.Resend(in, &waE2E.Message{ImageMessage: w.box.Upload([]byte("again"), whatsmeow.MediaImage).Image()})
+		}
 		record, output := w.run(w.t.Context())
-		w.want(record, map[string]string{"new-key": "the whole message, asked for again: 1 x came with the same key, 1 x did not come"})
+		w.want(record, map[string]string{
+			"new-key": "the whole message, asked for again: 1 x came with the same key, 1 x did not come, 2 x came with another key",
+		})
 		if !strings.Contains(output, "UNREADABLE") {
 			w.t.Errorf("the output is\n%s", output)
 		}
@@ -542,13 +562,31 @@ func TestPersonIsAsked(t *testing.T) {
 			w.t.Error("it has written something")
 		}
 		w.cfg.in = bufio.NewReader(strings.NewReader("yes\nwhat?\n"))
-		record, _ := w.run(w.t.Context())
-		w.want(record, map[string]string{"notification": notSeen})
-		w.cfg.in = bufio.NewReader(strings.NewReader("yes\nuns\n"))
 		record, output := w.run(w.t.Context())
+		w.want(record, map[string]string{"notification": notSeen})
+		// It has said first what it will do.
+		said, _, asked := strings.Cut(output, "Go on? Type yes: ")
+		for _, want := range []string{
+			w.cfg.db, "at most 5, one every 30s; that takes up to 5 min", "should be on and online", "may see a notice", "must not run meanwhile",
+			w.cfg.state + ": secret", w.cfg.record + ": no numbers",
+		} {
+			if !asked || !strings.Contains(strings.Join(strings.Fields(said), " "), want) {
+				w.t.Errorf("before it asked, it did not say %q:\n%s", want, said)
+			}
+		}
+		w.cfg.files = 0
+		w.cfg.in = bufio.NewReader(strings.NewReader("yes\nuns\n"))
+		record, output = w.run(w.t.Context())
 		w.want(record, map[string]string{"notification": "unsure, on android"})
+		if !strings.Contains(output, "none: it only looks whether paths are good") {
+			w.t.Errorf("it does not say that it asks for nothing:\n%s", output)
+		}
 		if !strings.Contains(output, "Has the phone shown a notice") || w.phone.RequestCount() != 1 {
 			w.t.Errorf("after %d requests the output is\n%s", w.phone.RequestCount(), output)
+		}
+		w.cfg.yes, w.cfg.in = true, bufio.NewReader(strings.NewReader("yes\nyes\n"))
+		if _, output = w.run(w.t.Context()); strings.Contains(output, "Go on?") || strings.Contains(output, "Has the phone shown") {
+			w.t.Errorf("with -yes it asks all the same:\n%s", output)
 		}
 	})
 }
@@ -557,13 +595,24 @@ func TestPersonIsAsked(t *testing.T) {
 // answer to a request of the bot's.
 func TestBotMissesNothing(t *testing.T) {
 	inWorld(t, func(w *world) { w.must(fromAnna()) }, func(w *world) {
+		var part *wabox.HistoryPart // which the bot is to download, and not the doctor
 		time.AfterFunc(5*time.Second, func() {
 			_, _ = w.phone.Deliver(fromAnna(), &waE2E.Message{Conversation: proto.String("a private question")})
+			part, _ = w.sendHistory()
 		})
 		w.phone.Phone(func(wabox.Request) []wabox.Answer {
 			return []wabox.Answer{{Result: wabox.Success, Delay: 10 * time.Second}}
 		})
+		w.box.OnEvent(func(evt wabox.Event) {
+			if evt.What == wabox.NodeIn && evt.Node.Tag == "receipt" && evt.Node.Attrs["type"] == "hist_sync" {
+				w.t.Error("it says that the bot has the history")
+			}
+		})
 		w.run(w.t.Context())
+		w.box.OnEvent(nil)
+		if part == nil || w.box.Hits(part.Media.DirectPath) != 0 {
+			w.t.Error("it has downloaded the bot's history")
+		}
 		var got []string
 		a, err := openAccount(w.t.Context(), w.cfg, logger{&doctor{out: w.out}}, bot{func(evt any) {
 			if evt, ok := evt.(*events.Message); ok {
@@ -603,40 +652,64 @@ func TestAnotherAccount(t *testing.T) {
 	})
 }
 
-// TestLinks links the doctor, which then has the files of the history.
+// TestLinks links the doctor by QR code, or by a code that is typed. It then has the files of the
+// history.
 func TestLinks(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		out := new(lockedBuffer)
-		w := &world{newStage(wabox.Start(t), t.TempDir(), out), t, out}
-		w.phone = w.box.NewPhone()
-		w.cfg.newClient = func(device *store.Device, log waLog.Logger) (*whatsmeow.Client, error) {
-			client := whatsmeow.NewClient(device, log)
-			w.phone.Configure(client)
-			client.AddEventHandler(func(evt any) {
-				switch evt := evt.(type) {
-				case *events.QR:
-					go func() {
-						if err := w.phone.Scan(w.t.Context(), evt.Codes[0]); err != nil {
-							t.Error(err)
+	typed := regexp.MustCompile(`(?m)^ +[0-9A-Z]{4}-[0-9A-Z]{4}$`)
+	for _, byCode := range []bool{false, true} {
+		t.Run(fmt.Sprintf("by a code that is typed: %t", byCode), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				out := new(lockedBuffer)
+				w := &world{newStage(wabox.Start(t), t.TempDir(), out), t, out}
+				w.phone = w.box.NewPhone()
+				prompt := "Scan this on your phone"
+				if byCode {
+					w.cfg.phone, prompt = "+"+w.phone.PN.User, "Type this on your phone"
+				}
+				link := func(code string) {
+					var err error
+					if byCode {
+						for typed.FindString(out.String()) == "" && t.Context().Err() == nil {
+							time.Sleep(100 * time.Millisecond)
 						}
-					}()
-				case *events.PairSuccess:
-					time.AfterFunc(3*time.Second, func() {
-						for range 2 {
-							w.must(fromAnna())
+						err = w.phone.EnterCode(t.Context(), strings.TrimSpace(typed.FindString(out.String())))
+					} else {
+						err = w.phone.Scan(t.Context(), code)
+					}
+					if err != nil {
+						t.Error(err)
+					}
+				}
+				var once sync.Once
+				w.cfg.newClient = func(device *store.Device, log waLog.Logger) (*whatsmeow.Client, error) {
+					client := whatsmeow.NewClient(device, log)
+					w.phone.Configure(client)
+					client.AddEventHandler(func(evt any) {
+						switch evt := evt.(type) {
+						case *events.QR:
+							once.Do(func() { go link(evt.Codes[0]) })
+						case *events.PairSuccess:
+							time.AfterFunc(3*time.Second, func() {
+								for range 2 {
+									w.must(fromAnna())
+								}
+								w.sendHistory()
+							})
 						}
-						w.sendHistory()
 					})
+					return client, nil
+				}
+				w.cfg.files = 2
+				record, output := w.run(w.t.Context())
+				if !strings.Contains(output, prompt) || !strings.Contains(output, "waiting for the history") || len(record.Files) != 2 {
+					t.Errorf("the record has %d files, and the output is\n%s", len(record.Files), output)
+				}
+				if !strings.Contains(output, "will be linked as a new device") {
+					t.Error("it does not say that it will be linked")
 				}
 			})
-			return client, nil
-		}
-		w.cfg.files = 2
-		record, output := w.run(w.t.Context())
-		if !strings.Contains(output, "Scan this on your phone") || !strings.Contains(output, "waiting for the history") || len(record.Files) != 2 {
-			t.Errorf("the record has %d files, and the output is\n%s", len(record.Files), output)
-		}
-	})
+		})
+	}
 }
 
 func TestFlags(t *testing.T) {

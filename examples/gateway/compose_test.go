@@ -153,6 +153,9 @@ func TestCompose(t *testing.T) {
 	if len(gateways) != 2 || c.Services[gateways[0]].Volumes[0] == c.Services[gateways[1]].Volumes[0] {
 		t.Errorf("got %v, with %v", gateways, c.Services)
 	}
+	if !slices.Contains(c.Services["postgres"].Healthcheck.Test, "127.0.0.1") {
+		t.Error("the database is healthy when it does not listen yet: while it is set up, it does so on its socket alone")
+	}
 	if path.Dir(c.Services["grafana"].Environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]) != "/etc/dashboards" ||
 		!strings.Contains(c.Configs["grafana_dashboards"].Content, "path: /etc/dashboards\n") {
 		t.Error("Grafana does not have the dashboard where it looks")
@@ -181,6 +184,9 @@ func TestCompose(t *testing.T) {
 		t.Errorf("got %+v", scrape)
 	}
 	slices.Sort(gateways)
+	if len(scrape.Static[0].Targets) != len(gateways) {
+		t.Errorf("Prometheus asks %v, and the gateways are %v", scrape.Static[0].Targets, gateways)
+	}
 	for i, target := range scrape.Static[0].Targets {
 		host, port, err := net.SplitHostPort(target)
 		if cfg := parseCommand(t, entrypoint(t)); err != nil || host != gateways[i] || ":"+port != cfg.listen {

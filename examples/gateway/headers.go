@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/hex"
 	"mime"
 	"net/http"
@@ -53,7 +54,8 @@ func contentType(m media) string {
 	if err != nil || !strings.Contains(base, "/") {
 		return "application/octet-stream"
 	}
-	return mime.FormatMediaType(base, params)
+	// A parameter without a name can be read, and not be written.
+	return cmp.Or(mime.FormatMediaType(base, params), "application/octet-stream")
 }
 
 // disposition lets browsers show pictures, videos and audio, and download everything else. SVG
@@ -72,21 +74,25 @@ func disposition(m *message) string {
 }
 
 // fileName returns the name that a document has, without directories. Without one it returns the
-// message's id with an extension.
+// message's id, which its sender has chosen as well, with an extension.
 func fileName(m *message) string {
 	if document, ok := m.media.(interface{ GetFileName() string }); ok {
-		name := strings.Map(func(r rune) rune {
-			if !unicode.IsPrint(r) {
-				return -1
-			}
-			return r
-		}, strings.ToValidUTF8(document.GetFileName(), ""))
-		name = strings.TrimLeft(path.Base(strings.ReplaceAll(name, `\`, "/")), ". ")
-		if name != "" && name != "/" {
+		if name := plainName(document.GetFileName()); name != "" {
 			return name
 		}
 	}
-	return m.info.ID + extensions[strings.SplitN(contentType(m.media), ";", 2)[0]]
+	return cmp.Or(plainName(m.info.ID), "file") + extensions[strings.SplitN(contentType(m.media), ";", 2)[0]]
+}
+
+// plainName returns what is left of a name without directories and what cannot be seen, or "".
+func plainName(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(name, ""))
+	return strings.Trim(strings.TrimLeft(path.Base(strings.ReplaceAll(name, `\`, "/")), ". "), "/")
 }
 
 var extensions = map[string]string{

@@ -1,7 +1,13 @@
 package main
 
 import (
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/types"
@@ -53,4 +59,41 @@ func TestDisposition(t *testing.T) {
 			t.Errorf("got %s, want %s", got, c.want)
 		}
 	}
+}
+
+// FuzzHeaders has types, names and message ids that senders make up. Whatever they are, browsers
+// get a type and a plain name, and show nothing but pictures, videos and audio.
+func FuzzHeaders(f *testing.F) {
+	f.Add("image/jpeg", "", "3EB0")
+	f.Add("IMAGE/SVG+xml", "", "../../x")
+	f.Add("text/html; charset=utf-8", "/tmp/../B\u00fccher \"1\".html", "")
+	f.Add("image/jpeg\r\nSet-Cookie: a=b", `C:\a\..\b "c".pdf`, "\u202egnp.exe")
+	f.Add("video/mp4; a*0=b; a*1=c", "a\x00\xff/..", "/")
+	f.Add("image/jpeg; *0=x", "..", ".")
+	f.Fuzz(func(t *testing.T, mimetype, name, id string) {
+		for _, m := range []media{
+			&waE2E.DocumentMessage{Mimetype: &mimetype, FileName: &name},
+			&waE2E.ImageMessage{Mimetype: &mimetype},
+		} {
+			header := make(http.Header)
+			setHeaders(header, &message{info: types.MessageInfo{ID: id}, media: m})
+			for key := range header {
+				if value := header.Get(key); value == "" || strings.IndexFunc(value, unicode.IsControl) >= 0 {
+					t.Errorf("%s is %q", key, value)
+				}
+			}
+			shown, _, err := mime.ParseMediaType(header.Get("Content-Type"))
+			if err != nil {
+				t.Errorf("the type is %q: %v", header.Get("Content-Type"), err)
+			}
+			how, params, err := mime.ParseMediaType(header.Get("Content-Disposition"))
+			kind, rest, _ := strings.Cut(shown, "/")
+			if err != nil || how == "inline" && (!slices.Contains([]string{"image", "video", "audio"}, kind) || strings.HasPrefix(rest, "svg")) {
+				t.Errorf("a %q is %q: %v", shown, header.Get("Content-Disposition"), err)
+			}
+			if got := params["filename"]; got == "" || strings.ContainsAny(got, `/\`) || strings.HasPrefix(got, ".") || !utf8.ValidString(got) {
+				t.Errorf("the name is %q", got)
+			}
+		}
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -83,12 +84,13 @@ func (b *safeBuffer) String() string {
 }
 
 // TestLogHasNoSecrets heals a file, and fails to heal another, with a log that leaves nothing out.
-// There are no secrets in what callers and operators see either.
+// There are no secrets in what callers and operators see either, nor in the names of what is kept.
 func TestLogHasNoSecrets(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	out, shown := new(safeBuffer), make(map[string]string)
 	s.cfg.log, _ = newLog(out, "text", slog.LevelDebug)
+	s.cfg.cache.dir = t.TempDir()
 	err := s.withGateway(t.Context(), func(context.Context) error {
 		for id, want := range map[types.MessageID]int{"HEALS": http.StatusOK, "REFUSED": http.StatusBadGateway} {
 			media := s.upload("secret " + id)
@@ -97,14 +99,24 @@ func TestLogHasNoSecrets(t *testing.T) {
 			}
 			s.box.Expire(media)
 			s.deliver(t, id, &waE2E.Message{ImageMessage: media.Image()})
-			if got := s.waitStored(t, id); got.status != want {
+			got := s.waitStored(t, id)
+			if got.status != want {
 				t.Errorf("%s: got %s", id, got)
 			} else if want != http.StatusOK {
 				shown["the answer"] = string(got.body)
 			}
+			shown["the headers for "+id] = fmt.Sprint(got.header)
 		}
 		for _, path := range []string{"/", "/accounts", "/metrics", "/readyz"} {
-			shown[path] = string(s.request(t, http.MethodGet, path).body)
+			got := s.request(t, http.MethodGet, path)
+			shown[path], shown["the headers for "+path] = string(got.body), fmt.Sprint(got.header)
+		}
+		files, err := os.ReadDir(s.cfg.cache.dir)
+		for _, file := range files {
+			shown["the cache"] += file.Name() + "\n"
+		}
+		if err != nil || len(files) != 1 {
+			t.Errorf("the cache has %q, %v", shown["the cache"], err)
 		}
 		return nil
 	})
