@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -231,6 +232,54 @@ func TestMemoryIndexCountsSources(t *testing.T) {
 	}
 	if total != x.Len() || len(x.origins.values) > 21 {
 		t.Errorf("%d numbers of sources have %d uses, with %d records", len(x.origins.values), total, x.Len())
+	}
+}
+
+func TestMemoryIndexReturnsTheNewestFirst(t *testing.T) {
+	t.Parallel()
+	x := NewMemoryIndex(0)
+	var put []Entry
+	for i, at := range []int64{2000, 1000, 3000} {
+		e := file(1)
+		e.MessageID, e.Timestamp = fmt.Sprint(i), time.Unix(at, 0)
+		put = append(put, e)
+	}
+	for n, want := range []string{"0", "0 1", "2 0 1"} {
+		if err := x.Put(t.Context(), stageOwn, put[:n+1]); err != nil {
+			t.Fatal(err)
+		}
+		found, err := x.ByFile(t.Context(), stageOwn, put[0].FileEncSHA256)
+		var ids []string
+		for _, e := range found {
+			ids = append(ids, e.MessageID)
+		}
+		if got := strings.Join(ids, " "); got != want || err != nil {
+			t.Errorf("of %d it returns %s, %v", n+1, got, err)
+		}
+	}
+}
+
+// What the phone has told of a file goes with its entry, and not to the one that has its slot next.
+func TestMemoryIndexForgetsPathsToo(t *testing.T) {
+	t.Parallel()
+	x := NewMemoryIndex(1)
+	for i := range 3 {
+		e := file(byte(i))
+		e.MessageID = fmt.Sprint(i)
+		told := e
+		told.DirectPath, told.Asked = fmt.Sprint("/new", i), Asked{At: time.Unix(int64(i+1), 0), Outcome: outcomeFound}
+		for _, put := range []Entry{e, told} {
+			if err := x.Put(t.Context(), stageOwn, []Entry{put}); err != nil {
+				t.Fatal(err)
+			}
+			found, err := x.ByFile(t.Context(), stageOwn, e.FileEncSHA256)
+			if err != nil || len(found) != 1 || found[0].DirectPath != put.DirectPath || !found[0].Asked.At.Equal(put.Asked.At) {
+				t.Errorf("%d: it returns %+v, %v", i, found, err)
+			}
+		}
+		if len(x.renewed) != 1 {
+			t.Errorf("it keeps %d paths of one file", len(x.renewed))
+		}
 	}
 }
 

@@ -415,6 +415,27 @@ func TestCallersDownloadInTurns(t *testing.T) {
 	})
 }
 
+// Where a file has moved to is tried first as long as it is there. When it is gone it is tried once
+// more, as a path that is known, and then no longer.
+func TestMoveThatIsOver(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		p := r.receivePicture()
+		path := r.box.Reupload(p.Media)
+		r.phone.Script(p.id(), wabox.Answer{Result: wabox.Success, DirectPath: path}, wabox.Answer{Result: wabox.NotFound})
+		r.heals(p)
+		r.heals(p)
+		r.box.SetStatus(path, http.StatusGone, "")
+		hits := r.box.Hits(path)
+		for range 3 {
+			r.fails(p, reupload.ErrNotFound)
+		}
+		if n := r.box.Hits(path) - hits; n != 2 {
+			t.Errorf("the path that is gone was tried %d times", n)
+		}
+	})
+}
+
 // The new path goes to the host that whatsmeow has chosen, and never to the one that a redirect
 // names: it is worth the file.
 func TestNewPathStaysWithItsHost(t *testing.T) {
