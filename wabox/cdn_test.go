@@ -128,24 +128,33 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-func TestMethodThatTheCDNDoesNotHave(t *testing.T) {
+func TestWhatTheCDNDoesNotHave(t *testing.T) {
 	t.Parallel()
 	box := newBox(t)
 	media := box.Upload([]byte("picture"), whatsmeow.MediaImage)
 	transport := box.Transport()
 	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "https://mmg.whatsapp.net"+media.DirectPath, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	asked := box.Asked()
-	if resp.StatusCode != http.StatusMethodNotAllowed || len(asked) != 1 || asked[0].Status != resp.StatusCode {
-		t.Errorf("got %s, and recorded is %+v", resp.Status, asked)
+	for n, test := range []struct {
+		method, path string
+		status       int
+	}{
+		{http.MethodPut, media.DirectPath, http.StatusMethodNotAllowed},
+		{http.MethodPost, "/nowhere/image/hash", http.StatusNotFound}, // for an upload
+		{http.MethodPost, "/mms/image", http.StatusNotFound},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), test.method, "https://mmg.whatsapp.net"+test.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := transport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		asked := box.Asked()
+		if resp.StatusCode != test.status || len(asked) != n+1 || asked[n].Status != resp.StatusCode {
+			t.Errorf("%s %s: got %s, and recorded is %+v", test.method, test.path, resp.Status, asked)
+		}
 	}
 }
 

@@ -167,6 +167,18 @@ func TestFullDatabase(t *testing.T) {
 	put(t, index, mediaBatch(200_000, 100)...)
 }
 
+// An entry that cannot be a row is an error, and not one that is left out.
+func TestEntryThatIsNone(t *testing.T) {
+	each(t, func(t *testing.T, k backend) {
+		index, _ := k.index(t)
+		e := media(1)
+		e.MediaKey = nil
+		if err := index.Put(t.Context(), account, []reupload.Entry{media(0), e}); err == nil {
+			t.Error("it was put in")
+		}
+	})
+}
+
 func TestClosedDatabase(t *testing.T) {
 	each(t, func(t *testing.T, k backend) {
 		index, db := k.index(t)
