@@ -101,6 +101,12 @@ func TestProxyThatIsSetWhileConnected(t *testing.T) {
 		if host.MediaClient(r.client) != spy {
 			t.Error("the bot's own client is not back")
 		}
+		another := &http.Client{}
+		r.client.SetMediaHTTPClient(another) // of which a plugin that is closed makes nothing
+		_, _ = r.plugin.RequestReupload(r.ctx(), p.request())
+		if host.MediaClient(r.client) != another {
+			t.Error("it was wrapped after Close")
+		}
 	})
 }
 
