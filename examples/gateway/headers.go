@@ -47,10 +47,15 @@ func hasAlready(r *http.Request, etag string) bool {
 	return false
 }
 
+// longest bounds in bytes what a sender can make up for a header: some callers and proxies take a
+// few kilobytes for all headers, and a name can be three times as long in one. No file system takes
+// longer names.
+const longest = 255
+
 // contentType returns the type that the message has for its file.
 func contentType(m media) string {
 	base, params, err := mime.ParseMediaType(m.GetMimetype())
-	if err != nil || !strings.Contains(base, "/") {
+	if err != nil || !strings.Contains(base, "/") || len(m.GetMimetype()) > longest {
 		return "application/octet-stream"
 	}
 	return mime.FormatMediaType(base, params)
@@ -83,10 +88,22 @@ func fileName(m *message) string {
 		}, strings.ToValidUTF8(document.GetFileName(), ""))
 		name = strings.TrimLeft(path.Base(strings.ReplaceAll(name, `\`, "/")), ". ")
 		if name != "" && name != "/" {
-			return name
+			return shortened(name)
 		}
 	}
 	return m.info.ID + extensions[strings.SplitN(contentType(m.media), ";", 2)[0]]
+}
+
+// shortened returns a name that is not too long, with its extension.
+func shortened(name string) string {
+	if len(name) <= longest {
+		return name
+	}
+	ext := path.Ext(name)
+	if len(ext) > 16 {
+		ext = ""
+	}
+	return strings.ToValidUTF8(name[:longest-len(ext)], "") + ext
 }
 
 var extensions = map[string]string{

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"net/http"
+	"strings"
 	"testing"
 
 	"go.mau.fi/whatsmeow/proto/waE2E"
@@ -28,6 +30,30 @@ func TestParseChat(t *testing.T) {
 		got, ok := parseChat(chat)
 		if ok != (want != "") || ok && got.String() != want {
 			t.Errorf("%q: got %s, %v", chat, got, ok)
+		}
+	}
+}
+
+// TestLongHeaders has senders that make up as much as they can.
+func TestLongHeaders(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("ü", 50_000)
+	for _, c := range []struct{ name, want string }{
+		{strings.Repeat("a", 255), strings.Repeat("a", 255)},
+		{strings.Repeat("a", 252) + ".pdf", strings.Repeat("a", 251) + ".pdf"},
+		{long + ".pdf", long[:250] + ".pdf"}, // not half of a letter
+		{"a." + long, "a." + long[:252]},
+	} {
+		m := &message{media: &waE2E.DocumentMessage{FileName: proto.String(c.name), Mimetype: proto.String("text/plain; a=" + strings.Repeat("b", 50_000))}}
+		if got := fileName(m); got != c.want {
+			t.Errorf("got %s, want %s", got, c.want)
+		}
+		header := make(http.Header)
+		setHeaders(header, m)
+		for name, values := range header {
+			if n := len(values[0]); n > 1000 {
+				t.Errorf("%s has %d bytes", name, n)
+			}
 		}
 	}
 }
