@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/hex"
 	"mime"
 	"net/http"
@@ -58,7 +59,7 @@ func contentType(m media) string {
 	if err != nil || !strings.Contains(base, "/") || len(m.GetMimetype()) > longest {
 		return "application/octet-stream"
 	}
-	return mime.FormatMediaType(base, params)
+	return cmp.Or(mime.FormatMediaType(base, params), "application/octet-stream") // which it cannot always
 }
 
 // disposition lets browsers show pictures, videos and audio, and download everything else. SVG

@@ -58,6 +58,21 @@ func TestLongHeaders(t *testing.T) {
 	}
 }
 
+func TestContentType(t *testing.T) {
+	t.Parallel()
+	for said, want := range map[string]string{
+		"":                            "application/octet-stream",
+		"image":                       "application/octet-stream",
+		"audio/ogg; codecs=opus":      "audio/ogg; codecs=opus",
+		"text/html; *=utf-8''x":       "application/octet-stream", // a parameter without a name
+		"image/jpeg\r\nSet-Cookie: a": "application/octet-stream",
+	} {
+		if got := contentType(&waE2E.DocumentMessage{Mimetype: &said}); got != want {
+			t.Errorf("%q: got %q, want %q", said, got, want)
+		}
+	}
+}
+
 func TestDisposition(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
