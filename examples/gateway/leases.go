@@ -23,7 +23,8 @@ import (
 // which frees its accounts: either that finds the row before the process's next beat, or the beat
 // finds no row. All of it are single statements, so that a process that is stopped holds no lock.
 type leases struct {
-	db      *sql.DB // of its own, so that no load delays a beat
+	db      *sql.DB // of its own, so that accounts do not delay rounds
+	heart   *sql.DB // and of its own again: requests use db, too, and must not delay a beat
 	process int64
 	url     string
 	times   leaseTimes
@@ -80,10 +81,14 @@ func join(ctx context.Context, cfg *config, setup func(fenced *sql.DB) error) (_
 	if err != nil {
 		return nil, nil, fmt.Errorf("check -dsn: %w", err)
 	}
-	l := &leases{db: stdlib.OpenDB(*settings), url: cfg.peerURL, times: cfg.leases, log: cfg.log, lost: make(chan struct{})}
+	l := &leases{
+		db: stdlib.OpenDB(*settings), heart: stdlib.OpenDB(*settings),
+		url: cfg.peerURL, times: cfg.leases, log: cfg.log, lost: make(chan struct{}),
+	}
 	l.fence.trust = l.times.trust
 	l.lose = sync.OnceFunc(func() { l.fence.drop(); close(l.lost) })
-	l.db.SetMaxOpenConns(3)
+	l.db.SetMaxOpenConns(2)
+	l.heart.SetMaxOpenConns(1)
 	defer func() {
 		if err != nil {
 			l.leave()
@@ -190,7 +195,7 @@ func (l *leases) beat() error {
 	ctx, cancel := context.WithTimeout(context.Background(), statementTime)
 	defer cancel()
 	sent := now()
-	result, err := l.db.ExecContext(ctx, `
+	result, err := l.heart.ExecContext(ctx, `
 UPDATE gateway_process SET until = clock_timestamp() + make_interval(secs => $2) WHERE id = $1 AND url = $3`,
 		l.process, l.times.life.Seconds(), l.url)
 	if err != nil {
@@ -410,4 +415,5 @@ func (l *leases) leave() {
 		}
 	}
 	_ = l.db.Close()
+	_ = l.heart.Close()
 }

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -306,6 +307,45 @@ func TestBeatIsMissed(t *testing.T) {
 	if _, err = l.db.ExecContext(t.Context(), "ALTER TABLE away RENAME TO gateway_process"); err != nil {
 		t.Error(err)
 	}
+}
+
+// lockTable keeps everybody else from a table until the function is called that it returns.
+func lockTable(t *testing.T, dsn, table string) (unlock func()) {
+	t.Helper()
+	db, err := sql.Open(driver, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = tx.ExecContext(t.Context(), "LOCK TABLE "+table); err != nil {
+		t.Fatal(err)
+	}
+	return func() { _ = tx.Rollback() }
+}
+
+// TestBeatWaitsForNobody has requests that want to know where accounts are from a table that
+// somebody has locked, with all connections that there are for that.
+func TestBeatWaitsForNobody(t *testing.T) {
+	t.Parallel()
+	dsn := newDatabase(t)
+	l, _ := joined(t, dsn, "")
+	unlock := lockTable(t, dsn, "gateway_lease")
+	var requests sync.WaitGroup
+	for range 10 {
+		requests.Go(func() { _, _ = l.read(t.Context()) })
+	}
+	for stats := l.db.Stats(); stats.InUse < stats.MaxOpenConnections || stats.WaitCount == 0; stats = l.db.Stats() {
+		time.Sleep(time.Millisecond)
+	}
+	if err := l.beat(); err != nil {
+		t.Error(err)
+	}
+	unlock()
+	requests.Wait()
 }
 
 // TestJoinTogether has processes that start at once on an empty database.
