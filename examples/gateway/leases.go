@@ -33,8 +33,11 @@ type leases struct {
 	lost    chan struct{} // closed when the leases cannot be relied on any more
 	lose    func()
 
+	looking chan struct{} // has one while a request reads the tables
+
 	mu     sync.Mutex
 	board  board
+	asked  time.Time       // when the board was asked for
 	pulses map[int64]pulse // of all processes
 }
 
@@ -83,7 +86,7 @@ func join(ctx context.Context, cfg *config, setup func(fenced *sql.DB) error) (_
 	}
 	l := &leases{
 		db: stdlib.OpenDB(*settings), heart: stdlib.OpenDB(*settings),
-		url: cfg.peerURL, times: cfg.leases, log: cfg.log, lost: make(chan struct{}),
+		url: cfg.peerURL, times: cfg.leases, log: cfg.log, lost: make(chan struct{}), looking: make(chan struct{}, 1),
 	}
 	l.fence.trust = l.times.trust
 	l.lose = sync.OnceFunc(func() { l.fence.drop(); close(l.lost) })
@@ -256,7 +259,7 @@ GROUP BY dead.id, dead.url`, processes, untils)
 
 // read reads the tables. The new board is what the other methods go by.
 func (l *leases) read(ctx context.Context) (board, error) {
-	b := board{urls: make(map[int64]string)}
+	asked, b := time.Now(), board{urls: make(map[int64]string)}
 	pulses := make(map[int64]pulse)
 	err := each(ctx, l.db, "SELECT id, url, ready, until::text, until < clock_timestamp() FROM gateway_process ORDER BY id", func(rows *sql.Rows) error {
 		var process int64
@@ -289,9 +292,35 @@ func (l *leases) read(ctx context.Context) (board, error) {
 				pulses[process] = pulse{p.until, p.late, now().mono}
 			}
 		}
-		l.board, l.pulses = b, pulses
+		l.board, l.asked, l.pulses = b, asked, pulses
 	}
 	return b, err
+}
+
+// look returns a board that is no older than the call, for a request, or the last one if none can be
+// had. Requests look one after the other, and all that have waited need the tables only once: they
+// are read by a round, too, which must not wait for many.
+func (l *leases) look(ctx context.Context) board {
+	called := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, statementTime)
+	defer cancel()
+	select {
+	case l.looking <- struct{}{}:
+		defer func() { <-l.looking }()
+	case <-ctx.Done():
+		return l.present()
+	}
+	if l.isOlder(called) {
+		_, _ = l.read(ctx)
+	}
+	return l.present()
+}
+
+// isOlder reports whether the board is from before a time.
+func (l *leases) isOlder(than time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.asked.Before(than)
 }
 
 func each(ctx context.Context, db *sql.DB, query string, scan func(*sql.Rows) error, args ...any) error {

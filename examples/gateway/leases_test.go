@@ -348,6 +348,51 @@ func TestBeatWaitsForNobody(t *testing.T) {
 	requests.Wait()
 }
 
+// TestLook has requests for an account that is not known yet. They need one connection, and all
+// see what is in the table after they came.
+func TestLook(t *testing.T) {
+	t.Parallel()
+	dsn := newDatabase(t)
+	l, _ := joined(t, dsn, "")
+	unlock := lockTable(t, dsn, "gateway_lease")
+	first, rest := make(chan board, 1), make(chan board)
+	go func() { first <- l.look(t.Context()) }()
+	for l.db.Stats().InUse == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	for range 10 {
+		go func() { rest <- l.look(t.Context()) }()
+	}
+	if _, err := l.db.ExecContext(t.Context(), "SELECT 1"); err != nil || l.db.Stats().WaitCount > 0 {
+		t.Errorf("nothing is left for a round: %v", err)
+	}
+	unlock()
+	<-first
+	if err := l.know(t.Context(), []string{"a"}); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		<-rest
+	}
+	if _, ok := l.look(t.Context()).of("a"); !ok {
+		t.Error("a new account is not seen")
+	}
+	unlock = lockTable(t, dsn, "gateway_lease")
+	defer unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, ok := l.look(ctx).of("a"); !ok {
+		t.Error("what was known is forgotten")
+	}
+	l.mu.Lock()
+	l.asked = time.Now().Add(time.Hour)
+	l.mu.Unlock()
+	start := time.Now()
+	if l.look(t.Context()); time.Since(start) > statementTime {
+		t.Error("it reads what was read since it was asked")
+	}
+}
+
 // TestJoinTogether has processes that start at once on an empty database.
 func TestJoinTogether(t *testing.T) {
 	t.Parallel()
