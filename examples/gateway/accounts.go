@@ -23,7 +23,7 @@ type account struct {
 	cancel context.CancelFunc // of what whatsmeow does by itself, and writes to the database
 
 	session  atomic.Pointer[types.JID] // whose name the client forgets when it is unlinked
-	online   atomic.Bool               // the last connection has logged in. whatsmeow's IsLoggedIn stays true when one breaks
+	online   atomic.Bool               // the last connection has logged in, unlike IsLoggedIn
 	unlinked atomic.Bool
 	settled  context.Context // ends when what has waited at WhatsApp has come, or that takes long
 	settle   context.CancelFunc
@@ -72,9 +72,9 @@ func (a *account) phone() string {
 	return ""
 }
 
-// connected reports whether the account is logged in over a connection that there is. whatsmeow lets
-// wait for one that is being made: online is looked at before, so that this waits seldom, and again,
-// as what was made meanwhile is not logged in yet.
+// connected reports whether the account is logged in over a connection that there is. whatsmeow
+// lets wait for one that is being made: online is looked at before, so that this waits seldom, and
+// again, as what was made meanwhile is not logged in yet.
 func (a *account) connected() bool {
 	return a.online.Load() && a.client.IsConnected() && a.online.Load() && !a.unlinked.Load()
 }

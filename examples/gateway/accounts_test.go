@@ -79,8 +79,8 @@ func TestFollowsTheConnection(t *testing.T) {
 }
 
 // TestConnectedIsLoggedIn connects an account again that was connected, as whatsmeow does after it
-// has heard nothing for minutes: without an event. Until it is logged in, it can turn out that it was
-// unlinked.
+// has heard nothing for minutes: without an event. Until it is logged in, it can turn out that it
+// was unlinked.
 func TestConnectedIsLoggedIn(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

@@ -67,7 +67,7 @@ type entry struct {
 	key     cacheKey
 	size    int64
 	readers int
-	sent    time.Time // of the last message with it that was asked for, or a later time; zero if not known yet
+	sent    time.Time // of the last message with it that was asked for, or later; zero at first
 	once    bool      // it goes when its last reader has finished
 	gone    bool
 }

@@ -59,7 +59,8 @@ func contentType(m media) string {
 	if err != nil || !strings.Contains(base, "/") || len(m.GetMimetype()) > longest {
 		return "application/octet-stream"
 	}
-	return cmp.Or(mime.FormatMediaType(base, params), "application/octet-stream") // which it cannot always
+	// FormatMediaType returns "" for what it cannot format, as in disposition.
+	return cmp.Or(mime.FormatMediaType(base, params), "application/octet-stream")
 }
 
 // disposition lets browsers show pictures, videos and audio, and download everything else. SVG

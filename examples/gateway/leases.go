@@ -297,9 +297,9 @@ func (l *leases) read(ctx context.Context) (board, error) {
 	return b, err
 }
 
-// look returns a board that is no older than the call, for a request, or the last one if none can be
-// had. Requests look one after the other, and all that have waited need the tables only once: they
-// are read by a round, too, which must not wait for many.
+// look returns a board that is no older than the call, for a request, or the last one if none can
+// be had. Requests look one after the other, and all that have waited need the tables only once:
+// they are read by a round, too, which must not wait for many.
 func (l *leases) look(ctx context.Context) board {
 	called := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, statementTime)

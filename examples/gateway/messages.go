@@ -132,7 +132,7 @@ func unpack(row []byte) (media, error) {
 // longestID is what reupload takes. WhatsApp's own ids are much shorter.
 const longestID = 128
 
-// isText reports whether PostgreSQL can store an id. A sender can make up any bytes, and a caller too.
+// isText reports whether PostgreSQL can store an id. A sender can make up any bytes, and a caller.
 func isText(id string) bool {
 	return id != "" && len(id) <= longestID && utf8.ValidString(id) && !strings.Contains(id, "\x00")
 }

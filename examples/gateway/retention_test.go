@@ -48,7 +48,8 @@ func TestRetention(t *testing.T) {
 		if got := s.ask(t, http.MethodGet, "ELSEWHERE"); got.status != http.StatusOK {
 			t.Errorf("got %s", got)
 		}
-		if _, _, err := s.g.messages.deleteOld(ctx, time.Now().Add(-s.cfg.keep), 1000); err != nil { // as another gateway does
+		// As another gateway does.
+		if _, _, err := s.g.messages.deleteOld(ctx, time.Now().Add(-s.cfg.keep), 1000); err != nil {
 			t.Fatal(err)
 		}
 		if n, err := s.g.sweep(ctx); err != nil || n != 0 {

@@ -255,8 +255,8 @@ func (g *gateway) connect(a *account) {
 }
 
 // connectAgain connects an account that WhatsApp did not let connect, or whose connection it has
-// ended for another one. The lease is here: the other one is a process that was stopped in the moment
-// in which it sent something, or no gateway.
+// ended for another one. The lease is here: the other one is a process that was stopped in the
+// moment in which it sent something, or no gateway.
 func (g *gateway) connectAgain(a *account) {
 	select {
 	case <-time.After(g.leases.times.seldom()):
