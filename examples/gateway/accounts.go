@@ -23,7 +23,7 @@ type account struct {
 	cancel context.CancelFunc // of what whatsmeow does by itself, and writes to the database
 
 	session  atomic.Pointer[types.JID] // whose name the client forgets when it is unlinked
-	online   atomic.Bool               // since the last login. whatsmeow's IsLoggedIn stays true when a connection breaks
+	online   atomic.Bool               // the last connection has logged in, unlike IsLoggedIn
 	unlinked atomic.Bool
 	settled  context.Context // ends when what has waited at WhatsApp has come, or that takes long
 	settle   context.CancelFunc
@@ -42,6 +42,7 @@ func (g *gateway) newAccount(device *store.Device) (*account, error) {
 	a := new(account)
 	a.client = whatsmeow.NewClient(device, log)
 	a.gate = newGate(g.cfg.transport, g.leases.fence.holds)
+	a.gate.opening = func() { a.online.Store(false) }
 	a.client.SetWebsocketHTTPClient(&http.Client{Transport: a.gate})
 	a.client.SetPreLoginHTTPClient(&http.Client{Transport: a.gate})
 	a.client.SetMediaHTTPClient(&http.Client{Transport: timedTransport{g.cfg.transport, g.timings}})
@@ -71,9 +72,11 @@ func (a *account) phone() string {
 	return ""
 }
 
-// connected reports whether the account is logged in over a connection that there is.
+// connected reports whether the account is logged in over a connection that there is. whatsmeow
+// lets wait for one that is being made: online is looked at before, so that this waits seldom, and
+// again, as what was made meanwhile is not logged in yet.
 func (a *account) connected() bool {
-	return a.online.Load() && !a.unlinked.Load() && a.client.IsConnected()
+	return a.online.Load() && a.client.IsConnected() && a.online.Load() && !a.unlinked.Load()
 }
 
 // download gets the media of a message out of the table. It heals whether or not the index
@@ -152,8 +155,6 @@ func (g *gateway) handle(a *account, rawEvt any) bool {
 		a.session.Store(&evt.ID)
 	case *events.Connected:
 		a.online.Store(true)
-	case *events.Disconnected:
-		a.online.Store(false)
 	case *events.OfflineSyncCompleted:
 		a.settle()
 	case *events.LoggedOut:

@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -65,8 +67,6 @@ func TestFollowsTheConnection(t *testing.T) {
 		online, unlinked bool
 	}{
 		{&events.Connected{}, true, false},
-		{&events.Disconnected{}, false, false},
-		{&events.Connected{}, true, false},
 		{&events.StreamReplaced{}, false, false},
 		{&events.Connected{}, true, false},
 		{&events.LoggedOut{}, false, true},
@@ -76,6 +76,55 @@ func TestFollowsTheConnection(t *testing.T) {
 			t.Errorf("after %T: online %v, unlinked %v", c.evt, online, unlinked)
 		}
 	}
+}
+
+// TestConnectedIsLoggedIn connects an account again that was connected, as whatsmeow does after it
+// has heard nothing for minutes: without an event. Until it is logged in, it can turn out that it
+// was unlinked.
+func TestConnectedIsLoggedIn(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	err := s.withGateway(t.Context(), func(context.Context) error {
+		s.waitState(t, accountState{Account: s.a, Linked: true, Connected: true})
+		a := s.g.account(s.a)
+		a.client.Disconnect()
+		a.ear.Lock() // so that it is not known when it is logged in
+		asked := make(chan bool, 1)
+		opening := a.gate.opening
+		a.gate.opening = func() {
+			go func() { asked <- a.connected() }()
+			for !isBlocked("TestConnectedIsLoggedIn", "IsConnected") {
+				time.Sleep(time.Millisecond)
+			}
+			opening()
+		}
+		if err := a.client.Connect(); err != nil {
+			return err
+		}
+		if <-asked {
+			t.Error("it is connected while the connection is made")
+		}
+		if a.connected() {
+			t.Error("it is connected before it is logged in")
+		}
+		a.ear.Unlock()
+		s.waitState(t, accountState{Account: s.a, Linked: true, Connected: true})
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// isBlocked reports whether a goroutine has both names on its stack, and waits for a lock.
+func isBlocked(names ...string) bool {
+	all := make([]byte, 4<<20)
+	for stack := range strings.SplitSeq(string(all[:runtime.Stack(all, true)]), "\n\n") {
+		if first, _, _ := strings.Cut(stack, "\n"); strings.Contains(first, "Lock") && !slices.ContainsFunc(names, func(name string) bool { return !strings.Contains(stack, name) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // TestConnectsInParallel has accounts that WhatsApp is slow to answer: none may wait for another.

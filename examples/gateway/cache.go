@@ -67,7 +67,8 @@ type entry struct {
 	key     cacheKey
 	size    int64
 	readers int
-	once    bool // it goes when its last reader has finished
+	sent    time.Time // of the last message with it that was asked for, or later; zero at first
+	once    bool      // it goes when its last reader has finished
 	gone    bool
 }
 
@@ -111,7 +112,7 @@ func (c *cache) load() error {
 		name, err := hex.DecodeString(file.Name())
 		info, infoErr := file.Info()
 		if err == nil && infoErr == nil && len(name) == sha256.Size && info.Mode().IsRegular() {
-			all = append(all, found{entry{key: cacheKey(name), size: info.Size()}, info.ModTime()})
+			all = append(all, found{entry{key: cacheKey(name), size: info.Size(), sent: info.ModTime()}, info.ModTime()})
 		}
 	}
 	slices.SortFunc(all, func(a, b found) int { return a.used.Compare(b.used) })

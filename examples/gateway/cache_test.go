@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,6 +43,49 @@ func newTestCache(t *testing.T, cfg cacheConfig) *cache {
 	t.Cleanup(c.close)
 	return c
 }
+
+// TestCacheForgetsOld has files of messages of several ages, one in two messages, one that is read,
+// and one that an earlier process has left.
+func TestCacheForgetsOld(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c := newTestCache(t, cacheConfig{dir: dir, limit: 1 << 20})
+	start := time.Now()
+	for _, content := range []string{"old", "new", "both", "read", "unknown"} {
+		c.put(t, content)
+	}
+	for content, ages := range map[string][]time.Duration{"old": {2}, "new": {0}, "both": {0, 2}, "read": {2}} {
+		for _, age := range ages {
+			c.isOf(image(content), start.Add(-age*time.Hour))
+		}
+	}
+	reading := c.lookUp(first(keyOf(image("read"))))
+	c.forgetOld(start.Add(-time.Hour))
+	left := func(c *cache) (left []string) {
+		for _, content := range []string{"old", "new", "both", "read", "unknown"} {
+			if c.entries[first(keyOf(image(content)))] != nil {
+				left = append(left, content)
+			}
+		}
+		return left
+	}
+	if got := left(c); !slices.Equal(got, []string{"new", "both", "read", "unknown"}) {
+		t.Errorf("left are %v", got)
+	}
+	_ = reading.Close()
+	if got := left(c); !slices.Equal(got, []string{"new", "both", "unknown"}) {
+		t.Errorf("when it was read, left are %v", got)
+	}
+	c = newTestCache(t, cacheConfig{dir: dir, limit: 1 << 20})
+	if c.forgetOld(start.Add(-time.Hour)); len(c.entries) != 3 {
+		t.Errorf("after a restart, left are %v", left(c))
+	}
+	if c.forgetOld(time.Now().Add(time.Hour)); len(c.entries) != 0 {
+		t.Errorf("in the end, left are %v", left(c))
+	}
+}
+
+func first(key cacheKey, _ bool) cacheKey { return key }
 
 // put downloads a file that has its name in it, and reports whether that was needed.
 func (c *cache) put(t *testing.T, content string) (downloaded bool) {

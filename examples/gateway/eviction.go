@@ -5,9 +5,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
-// All methods here but usage and forget need c.mu.
+// All methods here but usage, forget, isOf and forgetOld need c.mu.
 
 func (c *cache) path(key cacheKey) string { return filepath.Join(c.dir, key.String()) }
 
@@ -75,6 +76,34 @@ func (c *cache) forget(m media) {
 		e := found.Value.(*entry)
 		if e.once = true; e.readers == 0 {
 			c.evict(e)
+		}
+	}
+}
+
+// isOf says when a message was sent that a file is of.
+func (c *cache) isOf(m media, sent time.Time) {
+	key, _ := keyOf(m)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if found := c.entries[key]; found != nil {
+		if e := found.Value.(*entry); e.sent.Before(sent) {
+			e.sent = sent
+		}
+	}
+}
+
+// forgetOld removes the files of messages that were sent before a time, also of those that another
+// gateway has deleted.
+func (c *cache) forgetOld(before time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for at := c.byUse.Front(); at != nil; {
+		e := at.Value.(*entry)
+		at = at.Next()
+		if !e.sent.IsZero() && e.sent.Before(before) {
+			if e.once = true; e.readers == 0 {
+				c.evict(e)
+			}
 		}
 	}
 }

@@ -10,8 +10,9 @@ import (
 // it is shut or the leases cannot be relied on: no connection that whatsmeow makes by itself, and
 // nothing on one that there is.
 type gate struct {
-	base  http.RoundTripper
-	holds func() bool
+	base    http.RoundTripper
+	holds   func() bool
+	opening func() // is told of each connection, before it is made
 
 	mu      sync.Mutex
 	closed  bool
@@ -19,7 +20,7 @@ type gate struct {
 }
 
 func newGate(base http.RoundTripper, holds func() bool) *gate {
-	return &gate{base: base, holds: holds, streams: make(map[*gatedStream]struct{})}
+	return &gate{base: base, holds: holds, opening: func() {}, streams: make(map[*gatedStream]struct{})}
 }
 
 func (g *gate) isOpen() bool {
@@ -45,6 +46,7 @@ func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !g.isOpen() {
 		return nil, errNoLease
 	}
+	g.opening()
 	resp, err := g.base.RoundTrip(r)
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 		return resp, err

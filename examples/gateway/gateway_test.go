@@ -257,6 +257,9 @@ func testIDs(t *testing.T, s *stage) {
 		if got, err := s.get(t.Context(), s.a, sender.String(), id); err != nil || got.status != http.StatusNotFound {
 			t.Errorf("%s: got %s, %v", id, got, err)
 		}
+		if got, err := s.get(t.Context(), id, sender.String(), "AFTER"); err != nil || got.status != http.StatusNotFound {
+			t.Errorf("an account %s: got %s, %v", id, got, err)
+		}
 	}
 }
 

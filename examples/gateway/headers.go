@@ -48,10 +48,15 @@ func hasAlready(r *http.Request, etag string) bool {
 	return false
 }
 
+// longest bounds in bytes what a sender can make up for a header: some callers and proxies take a
+// few kilobytes for all headers, and a name can be three times as long in one. No file system takes
+// longer names.
+const longest = 255
+
 // contentType returns the type that the message has for its file.
 func contentType(m media) string {
 	base, params, err := mime.ParseMediaType(m.GetMimetype())
-	if err != nil || !strings.Contains(base, "/") {
+	if err != nil || !strings.Contains(base, "/") || len(m.GetMimetype()) > longest {
 		return "application/octet-stream"
 	}
 	// A parameter without a name can be read, and not be written.
@@ -84,7 +89,8 @@ func fileName(m *message) string {
 	return cmp.Or(plainName(m.info.ID), "file") + extensions[strings.SplitN(contentType(m.media), ";", 2)[0]]
 }
 
-// plainName returns what is left of a name without directories and what cannot be seen, or "".
+// plainName returns what is left of a name without directories and what cannot be seen, if it is too
+// long its beginning, or "".
 func plainName(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -92,7 +98,19 @@ func plainName(name string) string {
 		}
 		return r
 	}, strings.ToValidUTF8(name, ""))
-	return strings.Trim(strings.TrimLeft(path.Base(strings.ReplaceAll(name, `\`, "/")), ". "), "/")
+	return shortened(strings.Trim(strings.TrimLeft(path.Base(strings.ReplaceAll(name, `\`, "/")), ". "), "/"))
+}
+
+// shortened returns a name that is not too long, with its extension.
+func shortened(name string) string {
+	if len(name) <= longest {
+		return name
+	}
+	ext := path.Ext(name)
+	if len(ext) > 16 {
+		ext = ""
+	}
+	return strings.ToValidUTF8(name[:longest-len(ext)], "") + ext
 }
 
 var extensions = map[string]string{

@@ -38,6 +38,45 @@ func TestParseChat(t *testing.T) {
 	}
 }
 
+// TestLongHeaders has senders that make up as much as they can.
+func TestLongHeaders(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("ü", 50_000)
+	for _, c := range []struct{ name, want string }{
+		{strings.Repeat("a", 255), strings.Repeat("a", 255)},
+		{strings.Repeat("a", 252) + ".pdf", strings.Repeat("a", 251) + ".pdf"},
+		{long + ".pdf", long[:250] + ".pdf"}, // not half of a letter
+		{"a." + long, "a." + long[:252]},
+	} {
+		m := &message{media: &waE2E.DocumentMessage{FileName: proto.String(c.name), Mimetype: proto.String("text/plain; a=" + strings.Repeat("b", 50_000))}}
+		if got := fileName(m); got != c.want {
+			t.Errorf("got %s, want %s", got, c.want)
+		}
+		header := make(http.Header)
+		setHeaders(header, m)
+		for name, values := range header {
+			if n := len(values[0]); n > 1000 {
+				t.Errorf("%s has %d bytes", name, n)
+			}
+		}
+	}
+}
+
+func TestContentType(t *testing.T) {
+	t.Parallel()
+	for said, want := range map[string]string{
+		"":                            "application/octet-stream",
+		"image":                       "application/octet-stream",
+		"audio/ogg; codecs=opus":      "audio/ogg; codecs=opus",
+		"text/html; *=utf-8''x":       "application/octet-stream", // a parameter without a name
+		"image/jpeg\r\nSet-Cookie: a": "application/octet-stream",
+	} {
+		if got := contentType(&waE2E.DocumentMessage{Mimetype: &said}); got != want {
+			t.Errorf("%q: got %q, want %q", said, got, want)
+		}
+	}
+}
+
 func TestDisposition(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -23,7 +23,8 @@ import (
 // which frees its accounts: either that finds the row before the process's next beat, or the beat
 // finds no row. All of it are single statements, so that a process that is stopped holds no lock.
 type leases struct {
-	db      *sql.DB // of its own, so that no load delays a beat
+	db      *sql.DB // of its own, so that accounts do not delay rounds
+	heart   *sql.DB // and of its own again: requests use db, too, and must not delay a beat
 	process int64
 	url     string
 	times   leaseTimes
@@ -32,8 +33,11 @@ type leases struct {
 	lost    chan struct{} // closed when the leases cannot be relied on any more
 	lose    func()
 
+	looking chan struct{} // has one while a request reads the tables
+
 	mu     sync.Mutex
 	board  board
+	asked  time.Time       // when the board was asked for
 	pulses map[int64]pulse // of all processes
 }
 
@@ -80,10 +84,14 @@ func join(ctx context.Context, cfg *config, setup func(fenced *sql.DB) error) (_
 	if err != nil {
 		return nil, nil, fmt.Errorf("check -dsn: %w", err)
 	}
-	l := &leases{db: stdlib.OpenDB(*settings), url: cfg.peerURL, times: cfg.leases, log: cfg.log, lost: make(chan struct{})}
+	l := &leases{
+		db: stdlib.OpenDB(*settings), heart: stdlib.OpenDB(*settings),
+		url: cfg.peerURL, times: cfg.leases, log: cfg.log, lost: make(chan struct{}), looking: make(chan struct{}, 1),
+	}
 	l.fence.trust = l.times.trust
 	l.lose = sync.OnceFunc(func() { l.fence.drop(); close(l.lost) })
-	l.db.SetMaxOpenConns(3)
+	l.db.SetMaxOpenConns(2)
+	l.heart.SetMaxOpenConns(1)
 	defer func() {
 		if err != nil {
 			l.leave()
@@ -190,7 +198,7 @@ func (l *leases) beat() error {
 	ctx, cancel := context.WithTimeout(context.Background(), statementTime)
 	defer cancel()
 	sent := now()
-	result, err := l.db.ExecContext(ctx, `
+	result, err := l.heart.ExecContext(ctx, `
 UPDATE gateway_process SET until = clock_timestamp() + make_interval(secs => $2) WHERE id = $1 AND url = $3`,
 		l.process, l.times.life.Seconds(), l.url)
 	if err != nil {
@@ -251,7 +259,7 @@ GROUP BY dead.id, dead.url`, processes, untils)
 
 // read reads the tables. The new board is what the other methods go by.
 func (l *leases) read(ctx context.Context) (board, error) {
-	b := board{urls: make(map[int64]string)}
+	asked, b := time.Now(), board{urls: make(map[int64]string)}
 	pulses := make(map[int64]pulse)
 	err := each(ctx, l.db, "SELECT id, url, ready, until::text, until < clock_timestamp() FROM gateway_process ORDER BY id", func(rows *sql.Rows) error {
 		var process int64
@@ -284,9 +292,35 @@ func (l *leases) read(ctx context.Context) (board, error) {
 				pulses[process] = pulse{p.until, p.late, now().mono}
 			}
 		}
-		l.board, l.pulses = b, pulses
+		l.board, l.asked, l.pulses = b, asked, pulses
 	}
 	return b, err
+}
+
+// look returns a board that is no older than the call, for a request, or the last one if none can
+// be had. Requests look one after the other, and all that have waited need the tables only once:
+// they are read by a round, too, which must not wait for many.
+func (l *leases) look(ctx context.Context) board {
+	called := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, statementTime)
+	defer cancel()
+	select {
+	case l.looking <- struct{}{}:
+		defer func() { <-l.looking }()
+	case <-ctx.Done():
+		return l.present()
+	}
+	if l.isOlder(called) {
+		_, _ = l.read(ctx)
+	}
+	return l.present()
+}
+
+// isOlder reports whether the board is from before a time.
+func (l *leases) isOlder(than time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.asked.Before(than)
 }
 
 func each(ctx context.Context, db *sql.DB, query string, scan func(*sql.Rows) error, args ...any) error {
@@ -410,4 +444,5 @@ func (l *leases) leave() {
 		}
 	}
 	_ = l.db.Close()
+	_ = l.heart.Close()
 }

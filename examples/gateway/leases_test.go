@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -305,6 +306,90 @@ func TestBeatIsMissed(t *testing.T) {
 	}
 	if _, err = l.db.ExecContext(t.Context(), "ALTER TABLE away RENAME TO gateway_process"); err != nil {
 		t.Error(err)
+	}
+}
+
+// lockTable keeps everybody else from a table until the function is called that it returns.
+func lockTable(t *testing.T, dsn, table string) (unlock func()) {
+	t.Helper()
+	db, err := sql.Open(driver, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = tx.ExecContext(t.Context(), "LOCK TABLE "+table); err != nil {
+		t.Fatal(err)
+	}
+	return func() { _ = tx.Rollback() }
+}
+
+// TestBeatWaitsForNobody has requests that want to know where accounts are from a table that
+// somebody has locked, with all connections that there are for that.
+func TestBeatWaitsForNobody(t *testing.T) {
+	t.Parallel()
+	dsn := newDatabase(t)
+	l, _ := joined(t, dsn, "")
+	unlock := lockTable(t, dsn, "gateway_lease")
+	var requests sync.WaitGroup
+	for range 10 {
+		requests.Go(func() { _, _ = l.read(t.Context()) })
+	}
+	for stats := l.db.Stats(); stats.InUse < stats.MaxOpenConnections || stats.WaitCount == 0; stats = l.db.Stats() {
+		time.Sleep(time.Millisecond)
+	}
+	if err := l.beat(); err != nil {
+		t.Error(err)
+	}
+	unlock()
+	requests.Wait()
+}
+
+// TestLook has requests for an account that is not known yet. They need one connection, and all
+// see what is in the table after they came.
+func TestLook(t *testing.T) {
+	t.Parallel()
+	dsn := newDatabase(t)
+	l, _ := joined(t, dsn, "")
+	unlock := lockTable(t, dsn, "gateway_lease")
+	first, rest := make(chan board, 1), make(chan board)
+	go func() { first <- l.look(t.Context()) }()
+	for l.db.Stats().InUse == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	for range 10 {
+		go func() { rest <- l.look(t.Context()) }()
+	}
+	if _, err := l.db.ExecContext(t.Context(), "SELECT 1"); err != nil || l.db.Stats().WaitCount > 0 {
+		t.Errorf("nothing is left for a round: %v", err)
+	}
+	unlock()
+	<-first
+	if err := l.know(t.Context(), []string{"a"}); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		<-rest
+	}
+	if _, ok := l.look(t.Context()).of("a"); !ok {
+		t.Error("a new account is not seen")
+	}
+	unlock = lockTable(t, dsn, "gateway_lease")
+	defer unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, ok := l.look(ctx).of("a"); !ok {
+		t.Error("what was known is forgotten")
+	}
+	l.mu.Lock()
+	l.asked = time.Now().Add(time.Hour)
+	l.mu.Unlock()
+	start := time.Now()
+	if l.look(t.Context()); time.Since(start) > statementTime {
+		t.Error("it reads what was read since it was asked")
 	}
 }
 

@@ -80,6 +80,7 @@ func (g *gateway) serveFile(ctx context.Context, w http.ResponseWriter, r *http.
 		return err
 	}
 	defer file.Close()
+	g.cache.isOf(m.media, m.info.Timestamp)
 	setHeaders(w.Header(), m)
 	http.ServeContent(w, r, "", m.info.Timestamp, file) // with Content-Length, and in parts if the caller wants that
 	return nil

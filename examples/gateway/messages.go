@@ -87,7 +87,7 @@ var errUnknown = errors.New("this account has no media message with this id in t
 
 // get returns a message of an account. The error can be errUnknown.
 func (t *messages) get(ctx context.Context, account string, chat types.JID, id types.MessageID) (*message, error) {
-	if !isText(id) {
+	if !isText(id) || !isText(account) {
 		return nil, errUnknown
 	}
 	m := &message{info: types.MessageInfo{ID: id, MessageSource: types.MessageSource{Chat: chat.ToNonAD()}}}
@@ -132,8 +132,8 @@ func unpack(row []byte) (media, error) {
 // longestID is what reupload takes. WhatsApp's own ids are much shorter.
 const longestID = 128
 
-// isText reports whether PostgreSQL can store an id. A sender can make up any bytes.
-func isText(id types.MessageID) bool {
+// isText reports whether PostgreSQL can store an id. A sender can make up any bytes, and a caller.
+func isText(id string) bool {
 	return id != "" && len(id) <= longestID && utf8.ValidString(id) && !strings.Contains(id, "\x00")
 }
 

@@ -53,7 +53,7 @@ func (g *gateway) pass(w http.ResponseWriter, r *http.Request, phone string, bod
 		present := g.leases.present()
 		l, ok := present.of(phone)
 		if try == 0 && !ok && !g.isHere(phone) { // it may have been linked a moment ago
-			present, _ = g.leases.read(r.Context())
+			present = g.leases.look(r.Context())
 			l, ok = present.of(phone)
 		}
 		if g.isHere(phone) || !ok || try == 0 && l.process == 0 {

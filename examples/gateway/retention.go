@@ -32,6 +32,7 @@ func (g *gateway) sweepRegularly() {
 
 // sweep deletes all messages that are too old, and their files in the cache.
 func (g *gateway) sweep(ctx context.Context) (n int, err error) {
+	g.cache.forgetOld(time.Now().Add(-g.cfg.keep))
 	for {
 		gone, more, err := g.messages.deleteOld(ctx, time.Now().Add(-g.cfg.keep), sweepAtOnce)
 		for _, m := range gone {

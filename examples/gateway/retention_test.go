@@ -44,6 +44,20 @@ func TestRetention(t *testing.T) {
 		if files, _, _ := s.g.cache.usage(); files != 1 {
 			t.Errorf("%d files are in the cache", files)
 		}
+		put(s.g.messages.put, "ELSEWHERE", 61*time.Minute)
+		if got := s.ask(t, http.MethodGet, "ELSEWHERE"); got.status != http.StatusOK {
+			t.Errorf("got %s", got)
+		}
+		// As another gateway does.
+		if _, _, err := s.g.messages.deleteOld(ctx, time.Now().Add(-s.cfg.keep), 1000); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := s.g.sweep(ctx); err != nil || n != 0 {
+			t.Errorf("deleted %d, %v", n, err)
+		}
+		if files, _, _ := s.g.cache.usage(); files != 1 {
+			t.Errorf("%d files are in the cache", files)
+		}
 		if _, more, err := s.g.messages.deleteOld(ctx, time.Now(), 1); err != nil || !more {
 			t.Errorf("with a limit: more %v, %v", more, err)
 		}

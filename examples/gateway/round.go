@@ -248,21 +248,22 @@ func (g *gateway) connect(a *account) {
 		if g.running.Err() != nil {
 			a.client.Disconnect()
 		} else if err != nil && a.gate.isOpen() { // not a missing network, which whatsmeow retries by itself
-			g.log.Error("An account does not connect", "account", a.phone(), "error", err)
+			g.log.Error("An account does not connect; it is tried again in a minute", "account", a.phone(), "error", err)
+			g.background.Go(func() { g.connectAgain(a) })
 		}
 	})
 }
 
-// connectAgain connects an account whose connection WhatsApp has ended for another one. The lease
-// is here: the other one is a process that was stopped in the moment in which it sent something, or
-// no gateway.
+// connectAgain connects an account that WhatsApp did not let connect, or whose connection it has
+// ended for another one. The lease is here: the other one is a process that was stopped in the
+// moment in which it sent something, or no gateway.
 func (g *gateway) connectAgain(a *account) {
 	select {
 	case <-time.After(g.leases.times.seldom()):
 	case <-g.running.Done():
 		return
 	}
-	if a.gate.isOpen() && !a.online.Load() {
+	if a.gate.isOpen() && !a.online.Load() && !a.unlinked.Load() {
 		a.client.Disconnect() // from what is left of the old connection
 		g.connect(a)
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,6 +82,27 @@ func TestReplaced(t *testing.T) {
 		return nil
 	})
 	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRefusedConnection has a WhatsApp that refuses the first connections, which whatsmeow does not
+// take for a reason to try again.
+func TestRefusedConnection(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.cfg.leases.beat = 20 * time.Millisecond
+	var tries atomic.Int32
+	whatsApp := s.cfg.transport
+	s.cfg.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+		if r.Header.Get("Upgrade") == "" || tries.Add(1) > 4 {
+			return whatsApp.RoundTrip(r)
+		}
+		return &http.Response{StatusCode: http.StatusTooManyRequests, Header: make(http.Header), Body: http.NoBody, Request: r}, nil
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := s.withGateway(ctx, func(context.Context) error { return nil }); err != nil {
 		t.Error(err)
 	}
 }
