@@ -77,7 +77,8 @@ func TestDiskThatFailsAtTheEnd(t *testing.T) {
 	}
 }
 
-// A power cut takes no name of a file or a new folder away: what has the name is brought to the disk.
+// A power cut takes no name of a file or a new folder away: what has the name is brought to the
+// disk.
 func TestNamesAreOnTheDisk(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()

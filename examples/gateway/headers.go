@@ -89,8 +89,8 @@ func fileName(m *message) string {
 	return cmp.Or(plainName(m.info.ID), "file") + extensions[strings.SplitN(contentType(m.media), ";", 2)[0]]
 }
 
-// plainName returns what is left of a name without directories and what cannot be seen, if it is too
-// long its beginning, or "".
+// plainName returns what is left of a name without directories and what cannot be seen, and of a
+// long one its beginning; or "".
 func plainName(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
