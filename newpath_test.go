@@ -415,8 +415,8 @@ func TestCallersDownloadInTurns(t *testing.T) {
 	})
 }
 
-// Where a file has moved to is tried first as long as it is there. When it is gone it is tried once
-// more, as a path that is known, and then not again.
+// Where a file has moved to is tried first as long as it is there. When it is gone it is tried as a
+// path that is known as well, and then not again.
 func TestMoveThatIsOver(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, nil)
