@@ -12,6 +12,8 @@ import (
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/types"
+	"go.mau.fi/whatsmeow/types/events"
+	waLog "go.mau.fi/whatsmeow/util/log"
 
 	"github.com/whatsmeow-plugins/reupload"
 )
@@ -269,5 +271,35 @@ func TestEstimateOfABrokenCatalog(t *testing.T) {
 	}
 	if _, err := estimateOf(t.Context(), list, config{}); err == nil {
 		t.Error("a catalog that cannot be read is estimated")
+	}
+}
+
+// TestPartThatIsAnnouncedAgain has a database that cannot be written when the phone announces a part
+// of the history.
+func TestPartThatIsAnnouncedAgain(t *testing.T) {
+	t.Parallel()
+	list := newTestCatalog(t)
+	list.db.SetMaxOpenConns(1)
+	writable := func(is string) {
+		if _, err := list.db.Exec("PRAGMA query_only = " + is); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writable("ON")
+	h := &history{catalog: list, log: waLog.Noop}
+	own := types.MessageInfo{ID: "3EB0PART", MessageSource: types.MessageSource{IsFromMe: true}}
+	announcement := &waE2E.Message{ProtocolMessage: &waE2E.ProtocolMessage{HistorySyncNotification: new(waE2E.HistorySyncNotification)}}
+	if h.take(t.Context(), &events.Message{Info: own, Message: announcement}) {
+		t.Error("it counts as stored")
+	}
+	writable("OFF")
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		id, part, err := list.nextPart(t.Context())
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("the part does not come: %v", err)
+		}
+		if part != nil && id == own.ID {
+			return
+		}
 	}
 }

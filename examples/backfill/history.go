@@ -21,8 +21,9 @@ import (
 
 // A history puts what WhatsApp sends into the catalog. The past comes in parts: a message of the
 // phone announces each, and the part itself is a file on WhatsApp's servers. whatsmeow would read
-// it by itself, and lose it if the process is killed meanwhile. So the announcement is stored
-// before it is acknowledged, and deleted in the transaction that has the part's messages.
+// it by itself, and lose it if the process is killed meanwhile. So the announcement is stored at
+// once, and deleted in the transaction that has the part's messages; only then the phone hears that
+// the part was read.
 type history struct {
 	account  *account
 	catalog  *catalog
@@ -34,12 +35,15 @@ type history struct {
 }
 
 // take stores what a message brings, and reports whether it may be acknowledged. Otherwise it comes
-// again after the next login.
+// again after the next login; but an announcement may not, since whatsmeow tells the phone in any
+// case that it has come, and so is tried again from here.
 func (h *history) take(ctx context.Context, evt *events.Message) bool {
 	var err error
 	if part := evt.Message.GetProtocolMessage().GetHistorySyncNotification(); part != nil && isOwnPhone(&evt.Info) {
 		h.touch()
-		err = h.catalog.announce(ctx, evt.Info.ID, part)
+		if err = h.catalog.announce(ctx, evt.Info.ID, part); err != nil {
+			go h.announceAgain(ctx, evt.Info.ID, part)
+		}
 	} else if files := filesOf(&evt.Info, evt.RawMessage); len(files) > 0 {
 		_, err = h.catalog.add(ctx, found{files: files, chats: []chat{{jid: files[0].request.Chat}}}, "")
 	}
@@ -47,6 +51,20 @@ func (h *history) take(ctx context.Context, evt *events.Message) bool {
 		h.log.Errorf("Message %q could not be stored, and will come again: %v", evt.Info.ID, err)
 	}
 	return err == nil
+}
+
+// announceAgain stores an announcement that could not be stored.
+func (h *history) announceAgain(ctx context.Context, id types.MessageID, part *waE2E.HistorySyncNotification) {
+	for tries := 0; ; tries++ {
+		select {
+		case <-time.After(pause(tries, time.Second)):
+		case <-ctx.Done():
+			return
+		}
+		if h.catalog.announce(ctx, id, part) == nil {
+			return
+		}
+	}
 }
 
 // isOwnPhone reports whether a message is from the account's own phone, which is device 0.
