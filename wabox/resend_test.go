@@ -70,6 +70,22 @@ func TestBroken(t *testing.T) {
 	}
 }
 
+// Two people can choose one message id, and the client gets the copy that it has asked for.
+func TestBrokenUnderOneID(t *testing.T) {
+	t.Parallel()
+	b := login(t, newBox(t).NewAccount())
+	want := map[types.JID]string{anna: "from Anna", bert: "from Bert"}
+	for from, said := range want {
+		deliver(t, b.account, wabox.Incoming{ID: "ONE", From: from, Broken: 1}, text(said))
+	}
+	for range want {
+		evt := next[*events.Message](t, b)
+		if from := evt.Info.Sender.ToNonAD(); evt.Message.GetConversation() != want[from] {
+			t.Errorf("%s says %q", from, evt.Message.GetConversation())
+		}
+	}
+}
+
 // A client that has lost its sessions gets its messages all the same.
 func TestLostSession(t *testing.T) {
 	t.Parallel()
