@@ -203,3 +203,17 @@ func TestEndBeforeTheSendHasReturned(t *testing.T) {
 		})
 	}
 }
+
+// A path in a late answer can be dead after an hour, and is then only one to try.
+func TestAnswerIsOldAfterAnHour(t *testing.T) {
+	onStage(t, func(s *stage) {
+		e := file(1)
+		key := identityOf(stageOwn, &e)
+		for ago, isOld := range map[time.Duration]bool{0: false, time.Hour: false, time.Hour + time.Second: true} {
+			s.flights.endings.set(key, ending{asked: Asked{At: time.Now().Add(-ago)}})
+			if s.flights.isOld(key) != isOld {
+				s.Errorf("after %v it is old: %t", ago, !isOld)
+			}
+		}
+	})
+}

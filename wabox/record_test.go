@@ -90,6 +90,7 @@ func TestReadRecord(t *testing.T) {
 		"a number":             {swap(`"chat": 1`, `"chat": -1`), "file 1 of the record: the numbers of chat and sender are -1 and 0"},
 		"an own list":          {swap(`"kind": "list"`, `"kind": "list", "from_me": true`), "list of somebody else"},
 		"an age":               {swap(`"age_s": 5000000`, `"age_s": 5000000000`), "the age is 5000000000 seconds"},
+		"a time of years":      {swap(`"watched_ms": 100000000`, `"watched_ms": 63244800001`), "a time is 63244800001 ms"},
 		"no tries":             {`{"version": 1, "files": [{"kind": "direct", "tries": []}]}`, "there are 0 tries"},
 		"too many files":       {`{"version": 1, "files": [` + strings.Repeat(`{},`, 200) + `{}]}`, "201 files"},
 		"too many statuses":    {swap(`"old": [`, `"old": [`+strings.Repeat(`{"status": 410},`, 200)), "201 statuses"},
