@@ -88,6 +88,18 @@ func TestProxyThatIsSetWhileConnected(t *testing.T) {
 		if _, err = r.plugin.Download(r.ctx(), &p.evt.Info, p.image); err != nil || second.Hits() == 0 || proxy.Hits() != hits {
 			t.Errorf("through the first proxy went %d more, through the second %d: %v", proxy.Hits()-hits, second.Hits(), err)
 		}
+		r.phone.Script(p.id(), wabox.Answer{None: true}) // no event comes meanwhile
+		other := r.receivePicture()
+		synctest.Wait()
+		r.client.SetProxy(http.ProxyURL(proxy.URL()), whatsmeow.SetProxyOptions{NoWebsocket: true})
+		if _, err := r.plugin.RequestReupload(r.ctx(), p.request()); err == nil {
+			t.Error("the phone has answered")
+		}
+		hits = second.Hits()
+		r.heals(other)
+		if second.Hits() != hits {
+			t.Error("the proxy of before was used")
+		}
 		spy := &http.Client{Transport: r.box.Transport(), Timeout: time.Minute}
 		t.Cleanup(spy.CloseIdleConnections)
 		synctest.Wait()

@@ -90,6 +90,9 @@ func TestSent(t *testing.T) {
 	if found, err := b.IsOnWhatsApp(t.Context(), []string{"+" + anna.User}); err != nil || len(found) != 1 || !found[0].IsIn || found[0].JID != anna {
 		t.Errorf("got %v, %v", found, err)
 	}
+	if err := b.SendPresence(t.Context(), types.PresenceAvailable); err != nil { // which takes a name
+		t.Error(err)
+	}
 	if info, err := b.GetUserInfo(t.Context(), []types.JID{anna}); err != nil || info[anna].LID.Server != types.HiddenUserServer {
 		t.Errorf("got %v, %v", info, err)
 	}

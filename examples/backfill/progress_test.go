@@ -101,6 +101,9 @@ func TestBar(t *testing.T) {
 	if !strings.Contains(text, "1285 of 2005, 20 for the phone, 1 later, 50 lost") && !strings.Contains(text, "1284 of 2005, 20 for the phone, 1 later, 50 lost") {
 		t.Errorf("got %q", text)
 	}
+	if !regexp.MustCompile(`50 lost +64% `).MatchString(text) {
+		t.Errorf("the bar is not that long: %q", text)
+	}
 	if i := strings.Index(text, "a warning\n"); i < 0 || !strings.HasSuffix(strings.TrimRight(text[:i], " \r"), "\x1b[2K") && !strings.Contains(text[:i], "\r") {
 		t.Errorf("the warning is within the bar: %q", text)
 	}
