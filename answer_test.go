@@ -171,6 +171,20 @@ func TestAnswerThatNamesTheSenderOtherwise(t *testing.T) {
 	})
 }
 
+// A request that has its answer does not stand in the way of the next one under its message's id.
+func TestAnswerUnderAnIDThatWasAskedFor(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		first, second := r.receivePictureIn(wabox.Incoming{ID: "ONE", From: alice}), r.receivePictureIn(wabox.Incoming{ID: "ONE", From: bob})
+		r.phone.Script("ONE", wabox.Answer{Result: wabox.Success}, wabox.Answer{ErrorCode: proto.String("3")})
+		r.requests(first.request()).succeeds(t)
+		c := r.requests(second.request())
+		if c.end(); c.err != nil || c.result.Err() != reupload.ErrDecryption {
+			t.Errorf("got %v, %v", c.result, c.err)
+		}
+	})
+}
+
 func TestAnswerThatMakesNoSense(t *testing.T) {
 	tests := []struct {
 		name   string

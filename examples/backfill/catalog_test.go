@@ -303,3 +303,41 @@ func TestPartThatIsAnnouncedAgain(t *testing.T) {
 		}
 	}
 }
+
+func TestCatalogThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	f := testFile(1, anna)
+	list := newTestCatalog(t, f)
+	if err := list.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, now := t.Context(), time.Now()
+	for name, use := range map[string]func() error{
+		"claim":      func() error { return list.claim(ctx, anna) },
+		"add":        func() error { _, err := list.add(ctx, found{files: []*file{f}}, ""); return err },
+		"take":       func() error { _, err := list.take(ctx, free, filter{}, 1, now); return err },
+		"wakeDue":    func() error { return list.wakeDue(ctx, now) },
+		"asks":       func() error { return list.asks(ctx, f, now) },
+		"askedSince": func() error { _, err := list.askedSince(ctx, now); return err },
+		"settle":     func() error { return list.settle(ctx, f, verdict{state: stateSaved}) },
+		"revive":     func() error { return list.revive(ctx, f.encFileSHA256) },
+		"retry":      func() error { _, err := list.retry(ctx, "failed", filter{}); return err },
+		"copyOf":     func() error { _, err := list.copyOf(ctx, f); return err },
+		"counts":     func() error { _, err := list.counts(ctx, filter{}); return err },
+		"isDone":     func() error { _, err := list.isDone(ctx, filter{}, now); return err },
+		"all":        func() error { return list.all(ctx, filter{}, func(*file, string) error { return nil }) },
+		"announce":   func() error { return list.announce(ctx, "part", new(waE2E.HistorySyncNotification)) },
+		"nextPart":   func() error { _, _, err := list.nextPart(ctx); return err },
+		"oldest":     func() error { _, err := list.oldest(ctx, filter{}, nil); return err },
+		"oldestOf":   func() error { _, _, err := list.oldestOf(ctx, anna); return err },
+		"withOlder":  func() error { _, err := list.withOlder(ctx); return err },
+		"folder": func() error {
+			_, err := list.folder(ctx, anna, func(number, name string) (string, string) { return number, name })
+			return err
+		},
+	} {
+		if err := use(); err == nil {
+			t.Errorf("%s says nothing of a database that is closed", name)
+		}
+	}
+}
