@@ -275,6 +275,8 @@ func TestBothAddressesFail(t *testing.T) {
 		{"rejected, rejected", wabox.Answer{Ack: wabox.AckError("479")}, wabox.Answer{Ack: wabox.AckError("479")}, 0, reupload.ErrRejected},
 		{"rejected, not found", wabox.Answer{Ack: wabox.AckError("479")}, wabox.Answer{Result: wabox.NotFound}, reupload.StatusNotFound, nil},
 		{"rejected, general error", wabox.Answer{Ack: wabox.AckError("479")}, wabox.Answer{}, reupload.StatusGeneralError, nil},
+		{"rejected, not found in plain", wabox.Answer{Ack: wabox.AckError("479")}, wabox.Answer{ErrorCode: proto.String("2")}, reupload.StatusNotFound, nil},
+		{"rejected, undecryptable", wabox.Answer{Ack: wabox.AckError("479")}, wabox.Answer{Garbage: true}, reupload.StatusDecryptionError, nil},
 		{"not found, silence", wabox.Answer{ErrorCode: proto.String("2")}, wabox.Answer{None: true}, reupload.StatusNotFound, nil},
 	}
 	for _, test := range tests {
