@@ -53,7 +53,7 @@ type flight struct {
 	form  int  // the one that was sent last, from 0
 
 	settled  int      // how many forms have an answer or a refusal
-	standing *reading // the first answer, or the first refusal while there is no answer
+	standing *reading // the first answer or refusal
 	stamps   []string // of the answers so far
 	grace    bool     // offline: a login was seen, and the grace time runs
 	written  bool     // the form that was sent last has gone to the socket
@@ -247,7 +247,7 @@ func (f *flight) answer(r reading, a *actions) {
 // settle notes that one form has had its answer or refusal, and goes on to the next.
 func (f *flight) settle(r reading, a *actions) {
 	f.settled++
-	if f.standing == nil || f.standing.err != nil && r.err == nil {
+	if f.standing == nil {
 		f.standing = &r
 	}
 	switch f.phase {
