@@ -1,11 +1,14 @@
 package indextest
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"sync"
 	"testing"
 	"time"
+
+	"go.mau.fi/whatsmeow/types"
 
 	"github.com/whatsmeow-plugins/reupload"
 )
@@ -48,4 +51,46 @@ func Failure(t *testing.T, open func() reupload.Index) (name, why string) {
 		}
 	}
 	return "", ""
+}
+
+// A Workload is how much the tests ask of an index.
+type Workload struct{ Puts, Entries, Looks int }
+
+// counted is an index that counts what is asked of it.
+type counted struct {
+	reupload.Index
+	mu sync.Mutex
+	Workload
+}
+
+func (x *counted) count(puts, entries, looks int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.Puts, x.Entries, x.Looks = x.Puts+puts, x.Entries+entries, x.Looks+looks
+}
+
+func (x *counted) Put(ctx context.Context, account types.JID, entries []reupload.Entry) error {
+	x.count(1, len(entries), 0)
+	return x.Index.Put(ctx, account, entries)
+}
+
+func (x *counted) ByFile(ctx context.Context, account types.JID, file []byte) ([]reupload.Entry, error) {
+	x.count(0, 0, 1)
+	return x.Index.ByFile(ctx, account, file)
+}
+
+func (x *counted) ByMessage(ctx context.Context, account types.JID, id types.MessageID) ([]reupload.Entry, error) {
+	x.count(0, 0, 1)
+	return x.Index.ByMessage(ctx, account, id)
+}
+
+// Workloads returns how much each test asks.
+func Workloads(t *testing.T) map[string]Workload {
+	all := make(map[string]Workload)
+	for _, test := range tests {
+		x := &counted{Index: reupload.NewMemoryIndex(0)}
+		test.run(&checker{TB: t, index: x, account: testAccount, timeout: time.Minute})
+		all[test.name] = x.Workload
+	}
+	return all
 }

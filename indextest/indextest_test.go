@@ -54,3 +54,50 @@ func TestWrongIndexesFail(t *testing.T) {
 		}
 	}
 }
+
+// An index is found wrong by what is asked of it. This is how much that is: who takes something out
+// finds it here.
+func TestWorkload(t *testing.T) {
+	t.Parallel()
+	got := indextest.Workloads(t)
+	for name, want := range map[string]indextest.Workload{ // Puts, their entries, look-ups
+		"Accounts":               {124, 289, 168},
+		"AnswersAreTheCallers":   {1, 1, 6},
+		"AskedIsTheLatest":       {194, 363, 242},
+		"CameWithIsTheFirst":     {49, 84, 73},
+		"CancelledContext":       {3, 3, 6},
+		"ChatsShareAFile":        {14, 375, 6},
+		"Concurrency":            {120, 1320, 480},
+		"EntriesAreCopied":       {1, 3, 6},
+		"FutureIsNothing":        {41, 76, 52},
+		"Identity":               {26, 34, 34},
+		"JIDs":                   {48, 48, 96},
+		"LargeBatch":             {2, 9152, 6972},
+		"ManyOfOneMessage":       {7, 250, 130},
+		"MessageIDs":             {31, 60, 120},
+		"NewestFirst":            {8, 8, 6},
+		"NoUpdateIsLost":         {200, 200, 80},
+		"NothingPushesQuotesOut": {5, 128, 10},
+		"OldestStays":            {94, 294, 21},
+		"OneAfterTheOther":       {120, 338, 1384},
+		"PathIsTheLast":          {201, 377, 252},
+		"Paths":                  {7, 7, 14},
+		"PutAndGet":              {3, 4, 8},
+		"QuotesShareAMessageID":  {3, 524, 1},
+		"SendersShareAMessageID": {6, 1357, 3},
+		"StatusComesWithTheTime": {66, 122, 82},
+		"TimeIsFoundOut":         {64, 120, 80},
+		"TimelessPushNothingOut": {52, 62, 1},
+		"Unknown":                {2, 1, 10},
+		"WholeSeconds":           {3, 3, 6},
+		"WithoutFile":            {3, 4, 7},
+	} {
+		if got[name] != want {
+			t.Errorf("%s asks %+v, not %+v", name, got[name], want)
+		}
+		delete(got, name)
+	}
+	for name, w := range got {
+		t.Errorf("%s is not in the table, and asks %+v", name, w)
+	}
+}

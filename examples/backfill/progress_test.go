@@ -153,7 +153,7 @@ func TestFlags(t *testing.T) {
 
 func TestSizes(t *testing.T) {
 	t.Parallel()
-	for bytes, want := range map[int64]string{0: "0 bytes", 999: "999 bytes", 1500: "1.5 kB", 99_900_000: "99.9 MB", 123_456_789: "123 MB", 5e12: "5.0 TB"} {
+	for bytes, want := range map[int64]string{0: "0 bytes", 999: "999 bytes", 1500: "1.5 kB", 99_900_000: "99.9 MB", 123_456_789: "123 MB", 5e12: "5.0 TB", 5e15: "5000 TB"} {
 		if got := size(bytes); got != want {
 			t.Errorf("%d: %s", bytes, got)
 		}
