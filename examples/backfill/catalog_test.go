@@ -341,3 +341,42 @@ func TestCatalogThatCannotBeRead(t *testing.T) {
 		}
 	}
 }
+
+func TestOldest(t *testing.T) {
+	t.Parallel()
+	list := newTestCatalog(t)
+	older, day := true, 24*time.Hour
+	first := time.Unix(1_700_000_000, 0)
+	var chats []chat
+	for i, jid := range []types.JID{anna, ben} {
+		chats = append(chats, chat{
+			jid: jid, number: jid.User, hasOlder: &older,
+			oldest: &types.MessageInfo{ID: fmt.Sprint("3EB0", i), Timestamp: first.Add(time.Duration(i) * day), MessageSource: types.MessageSource{Chat: jid}},
+		})
+	}
+	if _, err := list.add(t.Context(), found{chats: chats}, ""); err != nil {
+		t.Fatal(err)
+	}
+	without := map[string]bool{ben.String(): true}
+	for name, test := range map[string]struct {
+		wanted  filter
+		without map[string]bool
+		want    types.JID
+	}{
+		"the latest":               {filter{}, nil, ben},
+		"without it":               {filter{}, without, anna},
+		"of a chat":                {filter{chat: anna.User}, nil, anna},
+		"of a chat, without it":    {filter{chat: ben.User}, without, types.EmptyJID},
+		"before it there is more":  {filter{since: first.Add(day / 2)}, nil, ben},
+		"without it there is none": {filter{since: first.Add(day / 2)}, without, types.EmptyJID},
+	} {
+		info, err := list.oldest(t.Context(), test.wanted, test.without)
+		var got types.JID
+		if info != nil {
+			got = info.Chat
+		}
+		if got != test.want || err != nil {
+			t.Errorf("%s: it is of %s, not of %s; %v", name, got, test.want, err)
+		}
+	}
+}

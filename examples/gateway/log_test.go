@@ -14,6 +14,7 @@ import (
 
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/types"
+	"go.mau.fi/whatsmeow/types/events"
 
 	"github.com/whatsmeow-plugins/reupload/wabox"
 )
@@ -139,6 +140,28 @@ func TestLogHasNoSecrets(t *testing.T) {
 		if strings.Contains(out.String(), node) {
 			t.Errorf("the log has %s", node)
 		}
+	}
+}
+
+// An end that WhatsApp means is in the log, with the account and the reason.
+func TestEndIsLogged(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	out := new(safeBuffer)
+	s.cfg.log, _ = newLog(out, "text", slog.LevelError)
+	err := s.withGateway(t.Context(), func(context.Context) error {
+		a := s.g.account(s.a)
+		s.g.handle(a, new(events.ClientOutdated))
+		if a.online.Load() {
+			t.Error("it counts as online")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if log := out.String(); !strings.Contains(log, "for good") || !strings.Contains(log, s.a) || !strings.Contains(log, "reason=") {
+		t.Errorf("the log is %s", log)
 	}
 }
 
