@@ -76,7 +76,7 @@ func TestBrokenUnderOneID(t *testing.T) {
 	b := login(t, newBox(t).NewAccount())
 	want := map[types.JID]string{anna: "from Anna", bert: "from Bert"}
 	for from, said := range want {
-		deliver(t, b.account, wabox.Incoming{ID: "ONE", From: from, Broken: 1}, text(said))
+		deliver(t, b.account, wabox.Incoming{ID: "ONE", From: from, Broken: 4}, text(said))
 	}
 	for range want {
 		evt := next[*events.Message](t, b)
