@@ -407,6 +407,15 @@ func TestCallersDownloadInTurns(t *testing.T) {
 		for range 40 {
 			callers.Go(func() { r.heals(p) })
 		}
+		began := time.Now()
+		for range 5 { // who want the path alone wait for the first download, and no turn
+			callers.Go(func() {
+				got, err := r.plugin.FreshPath(r.ctx(), &p.evt.Info, p.image)
+				if took := time.Since(began); got != path || took != 2*time.Second {
+					t.Errorf("after %v the path is %s, %v", took, got, err)
+				}
+			})
+		}
 		callers.Wait()
 		if n := most.Load(); n != 16 {
 			t.Errorf("%d callers downloaded at the same time", n)

@@ -696,7 +696,14 @@ func TestDemoNeedsSomewhereToWrite(t *testing.T) {
 // What the demo cannot read does not count as nothing.
 func TestDemoReadsWhatIsThere(t *testing.T) {
 	t.Parallel()
-	if files, err := (&stage{dir: t.TempDir()}).saved(); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("%d files, error %v", len(files), err)
+	dir := t.TempDir()
+	for range 2 { // without a folder, and with a file that leads nowhere
+		if files, err := (&stage{dir: dir}).saved(); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%d files, error %v", len(files), err)
+		}
+		if err := os.MkdirAll(filepath.Join(dir, "media"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		_ = os.Symlink("nowhere", filepath.Join(dir, "media", "link"))
 	}
 }
