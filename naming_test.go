@@ -200,6 +200,20 @@ func TestStoreThatFailsCostsNoPause(t *testing.T) {
 	})
 }
 
+// The account's own number and LID are known without the store.
+func TestOwnNumberWithoutAServer(t *testing.T) {
+	withRig(t, nil, func(r *namingRig) {
+		group := r.phone.NewGroup(types.AddressingModeLID, bob)
+		in := wabox.Incoming{Chat: group, FromMe: true, LIDMode: true}
+		r.asks(in, r.phone.PN).heals(r, "before", r.phone.LID)
+		r.lids.failing.Store(true)
+		for _, own := range []types.JID{number(r.phone.PN), number(r.phone.LID)} {
+			r.asks(in, own).heals(r, own.String(), r.phone.LID)
+		}
+		r.lids.failing.Store(false)
+	})
+}
+
 // A slow answer about a group takes half of a request's time at the most.
 func TestSlowGroupQueryIsNotTheConnection(t *testing.T) {
 	withRig(t, &reupload.Options{Timeout: 2 * time.Second}, func(r *namingRig) {

@@ -53,34 +53,45 @@ func Failure(t *testing.T, open func() reupload.Index) (name, why string) {
 	return "", ""
 }
 
-// A Workload is how much the tests ask of an index.
-type Workload struct{ Puts, Entries, Looks int }
+// A Workload is how much the tests ask of an index: calls of Put, the entries in them, those with a
+// time, of how many message ids they are, and look-ups.
+type Workload struct{ Puts, Entries, Timed, IDs, Looks int }
 
 // counted is an index that counts what is asked of it.
 type counted struct {
 	reupload.Index
-	mu sync.Mutex
+	mu  sync.Mutex
+	ids map[types.MessageID]bool
 	Workload
 }
 
-func (x *counted) count(puts, entries, looks int) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.Puts, x.Entries, x.Looks = x.Puts+puts, x.Entries+entries, x.Looks+looks
-}
-
 func (x *counted) Put(ctx context.Context, account types.JID, entries []reupload.Entry) error {
-	x.count(1, len(entries), 0)
+	x.mu.Lock()
+	x.Puts, x.Entries = x.Puts+1, x.Entries+len(entries)
+	for _, e := range entries {
+		x.ids[e.MessageID] = true
+		if !e.Timestamp.IsZero() {
+			x.Timed++
+		}
+	}
+	x.IDs = len(x.ids)
+	x.mu.Unlock()
 	return x.Index.Put(ctx, account, entries)
 }
 
+func (x *counted) looks() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.Looks++
+}
+
 func (x *counted) ByFile(ctx context.Context, account types.JID, file []byte) ([]reupload.Entry, error) {
-	x.count(0, 0, 1)
+	x.looks()
 	return x.Index.ByFile(ctx, account, file)
 }
 
 func (x *counted) ByMessage(ctx context.Context, account types.JID, id types.MessageID) ([]reupload.Entry, error) {
-	x.count(0, 0, 1)
+	x.looks()
 	return x.Index.ByMessage(ctx, account, id)
 }
 
@@ -88,7 +99,7 @@ func (x *counted) ByMessage(ctx context.Context, account types.JID, id types.Mes
 func Workloads(t *testing.T) map[string]Workload {
 	all := make(map[string]Workload)
 	for _, test := range tests {
-		x := &counted{Index: reupload.NewMemoryIndex(0)}
+		x := &counted{Index: reupload.NewMemoryIndex(0), ids: make(map[types.MessageID]bool)}
 		test.run(&checker{TB: t, index: x, account: testAccount, timeout: time.Minute})
 		all[test.name] = x.Workload
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +93,7 @@ func TestBar(t *testing.T) {
 	p.counts(someCounts)
 	p.note("a warning")
 	p.counts(someCounts)
+	p.counts(append(slices.Clone(someCounts), count{state: stateNew, files: 1000, cause: "more"})) // in a history that came meanwhile
 	before := out.Len()
 	p.end()
 	text := out.String()
@@ -101,7 +103,7 @@ func TestBar(t *testing.T) {
 	if !strings.Contains(text, "1285 of 2005, 20 for the phone, 1 later, 50 lost") && !strings.Contains(text, "1284 of 2005, 20 for the phone, 1 later, 50 lost") {
 		t.Errorf("got %q", text)
 	}
-	if !regexp.MustCompile(`50 lost +64% `).MatchString(text) {
+	if !regexp.MustCompile(`50 lost +64% .* of 3005, .* +42% `).MatchString(text) {
 		t.Errorf("the bar is not that long: %q", text)
 	}
 	if i := strings.Index(text, "a warning\n"); i < 0 || !strings.HasSuffix(strings.TrimRight(text[:i], " \r"), "\x1b[2K") && !strings.Contains(text[:i], "\r") {

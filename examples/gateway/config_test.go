@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -68,5 +70,26 @@ func TestDatabaseThatDoesNotAnswer(t *testing.T) {
 	close(ended)
 	if err := waitForDB(t.Context(), dsn, ended); err == nil || !strings.Contains(err.Error(), "has ended") {
 		t.Errorf("its server has ended: %v", err)
+	}
+}
+
+// The defaults in the README are those of the program.
+func TestReadmeHasTheDefaults(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := defaults()
+	set := flag.NewFlagSet("gateway", flag.ContinueOnError)
+	cfg.flags(set)
+	found := regexp.MustCompile("`-max-file`, `-max-downloads`, `-max-requests` [|] ([0-9]+) MB, ([0-9]+), ([0-9]+) ").FindStringSubmatch(string(readme))
+	if found == nil {
+		t.Fatal("the README has no line about -max-file")
+	}
+	for i, name := range []string{"max-file", "max-downloads", "max-requests"} {
+		if got := set.Lookup(name).DefValue; got != found[i+1] {
+			t.Errorf("-%s is %s, and the README says %s", name, got, found[i+1])
+		}
 	}
 }

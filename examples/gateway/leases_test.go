@@ -247,6 +247,27 @@ func TestFencedDatabase(t *testing.T) {
 
 // TestBeatNeedsItsOwnRow has a database that was set back, and in which another process has got the
 // same number.
+// What the database does not say is an error, and not nothing.
+func TestLeasesWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	l, _ := joined(t, newDatabase(t), "http://1")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, ask := range map[string]func() error{
+		"know":   func() error { return l.know(ctx, []string{"a"}) },
+		"take":   func() error { _, err := l.take(ctx, []string{"a"}); return err },
+		"claim":  func() error { _, _, err := l.claim(ctx, "a"); return err },
+		"read":   func() error { _, err := l.read(ctx); return err },
+		"give":   func() error { return l.give(ctx, "a", 1) },
+		"forget": func() error { return l.forget(ctx, "a", 1) },
+		"tell":   func() error { return l.tell(ctx, []accountState{{}}) },
+	} {
+		if err := ask(); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestBeatNeedsItsOwnRow(t *testing.T) {
 	t.Parallel()
 	l, db := joined(t, newDatabase(t), "http://1")
