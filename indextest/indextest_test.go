@@ -55,8 +55,7 @@ func TestWrongIndexesFail(t *testing.T) {
 	}
 }
 
-// An index is found wrong by what is asked of it. This is how much that is: who takes something out
-// finds it here.
+// A wrong index is found by what is asked of it. This is how much that is, so that nothing gets lost.
 func TestWorkload(t *testing.T) {
 	t.Parallel()
 	got := indextest.Workloads(t)

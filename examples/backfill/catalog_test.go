@@ -274,8 +274,8 @@ func TestEstimateOfABrokenCatalog(t *testing.T) {
 	}
 }
 
-// TestPartThatIsAnnouncedAgain has a database that cannot be written when the phone announces a part
-// of the history.
+// TestPartThatIsAnnouncedAgain has a database that cannot be written when the phone announces a
+// part of the history.
 func TestPartThatIsAnnouncedAgain(t *testing.T) {
 	t.Parallel()
 	list := newTestCatalog(t)
