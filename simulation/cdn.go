@@ -59,6 +59,10 @@ func (c *cdn) exchange(req *http.Request, path string, e *exchange) (*http.Respo
 	u := w.uploads[path]
 	if u == nil {
 		w.mu.Unlock()
+		if strings.HasPrefix(path, junkPrefix) {
+			w.count(cdnJunk)
+			return largeJunk(req), nil
+		}
 		if strings.HasPrefix(path, "/v/t62.36144-24/") || req.Method != http.MethodGet { // history
 			return c.base.RoundTrip(req)
 		}
@@ -122,7 +126,25 @@ func (c *cdn) exchange(req *http.Request, path string, e *exchange) (*http.Respo
 		inject()
 		return answered(req, http.StatusForbidden, "Forbidden"), nil
 	}
+	if u.large {
+		w.count(cdnLarge)
+	}
 	return c.base.RoundTrip(req)
+}
+
+// largeJunk returns a response with a large file of a stranger's.
+func largeJunk(req *http.Request) *http.Response {
+	resp := answered(req, http.StatusOK, "")
+	resp.ContentLength = comparedWhileItComes
+	resp.Body = io.NopCloser(io.LimitReader(zeros{}, comparedWhileItComes))
+	return resp
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
 
 // answered returns a response of the CDN's.

@@ -23,7 +23,12 @@ type file struct {
 	media *wabox.Media
 	kind  fileKind
 	own   *upload // the first one
+	large bool
 }
+
+// comparedWhileItComes is a size at which the plugin does not compare a file before the caller gets
+// it.
+const comparedWhileItComes = 9 << 20
 
 // A fileKind is how a message carries a file.
 type fileKind int
@@ -48,6 +53,9 @@ const plaintextMark = "the plaintext of file "
 func (w *World) newFile(t *Throw) *file {
 	f := &file{n: int(w.fileCount.Add(1)), kind: fileKind(t.IntN(int(fileKinds)))}
 	plaintext := []byte(fmt.Sprint(plaintextMark, f.n, strings.Repeat(".", 40+t.IntN(400))))
+	if f.large = w.may(cdnLarge) != "" && w.dice.For("large", f.n).Chance(0.003); f.large {
+		plaintext = append(plaintext, make([]byte, comparedWhileItComes)...)
+	}
 	f.media = w.box.Upload(plaintext, mediaTypes[f.kind])
 	w.secrets.add(f.media.MediaKey)
 	w.mu.Lock()

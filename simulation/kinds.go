@@ -36,6 +36,8 @@ const (
 	cdnOther    Kind = "cdn:other"    // other bytes, once
 	cdnLate     Kind = "cdn:late"     // 404 for some hundred milliseconds after an upload
 	cdnForbids  Kind = "cdn:forbids"  // 403 for a path that is not old
+	cdnLarge    Kind = "cdn:large"    // a file that is compared while it comes
+	cdnJunk     Kind = "cdn:junk"     // another file that is as large, under the paths of a flood
 
 	netCut      Kind = "net:cut"
 	netOffline  Kind = "net:offline"
@@ -68,7 +70,7 @@ const (
 var faults = []Kind{
 	phoneOff, phoneSlow, phoneDrops, phoneUnacked, phoneMisses, phoneRefuses, phoneLost, phoneLate, phoneTwice, phoneGarbage, phoneUnsealed,
 	phoneGeneral, phoneForm,
-	cdnFails, cdnBusy, cdnStalls, cdnRedirect, cdnCuts, cdnEmpty, cdnOther, cdnLate, cdnForbids,
+	cdnFails, cdnBusy, cdnStalls, cdnRedirect, cdnCuts, cdnEmpty, cdnOther, cdnLate, cdnForbids, cdnLarge, cdnJunk,
 	netBroken,
 	indexSmall, indexSQLite, indexSlow, indexFails, indexIgnores, indexWipes,
 	lookupRight, lookupLate, lookupHangs, lookupErrs, lookupWrong, lookupMany, lookupRaw,

@@ -47,6 +47,9 @@ func (b *bot) claim(t *Throw, f *file) (media *wabox.Media, why string) {
 	return media, why
 }
 
+// junkPrefix begins the paths of large files that strangers have uploaded.
+const junkPrefix = "/v/t62.7118-24/junk"
+
 // strangerSends brings a stranger's message into one of his chats.
 func (b *bot) strangerSends(t *Throw, id types.MessageID, media *wabox.Media, kind fileKind, f *file, why string) {
 	c := b.strangerChat(t)
@@ -69,8 +72,12 @@ func (b *bot) strangerHash(t *Throw) {
 // strangerFlood sends many messages with the hash of one file.
 func (b *bot) strangerFlood(t *Throw) {
 	if m := b.victim(t); m != nil {
+		hasJunk := t.Chance(0.2) && b.may(cdnJunk) != ""
 		for range 10 + t.IntN(20) {
 			media, why := b.claim(t, m.file)
+			if hasJunk {
+				media = withPath(media, fmt.Sprintf("%s%d_n.enc?ccb=11-4&oh=01_stranger&oe=7FFFFFFF", junkPrefix, t.Int64()))
+			}
 			b.strangerSends(t, "", media, m.kind, m.file, why)
 		}
 	}
