@@ -55,7 +55,7 @@ func TestWrongIndexesFail(t *testing.T) {
 	}
 }
 
-// A wrong index is found by what is asked of it. This is how much that is, so that nothing gets lost.
+// A wrong index is found by what is asked of it. This is how much that is, for nothing to get lost.
 func TestWorkload(t *testing.T) {
 	t.Parallel()
 	got := indextest.Workloads(t)
