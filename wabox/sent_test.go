@@ -1,8 +1,10 @@
 package wabox_test
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,6 +38,21 @@ func TestSent(t *testing.T) {
 	t.Parallel()
 	box := newBox(t)
 	b := login(t, box.NewAccount())
+	var begun atomic.Int32 // sessions of the client with devices
+	box.OnEvent(func(evt wabox.Event) {
+		if evt.What != wabox.NodeOut {
+			return
+		}
+		list, _ := evt.Node.GetOptionalChildByTag("list")
+		for _, user := range list.GetChildren() {
+			if n, ok := user.GetOptionalChildByTag("registration"); ok {
+				begun.Add(1)
+				if id, _ := n.Content.([]byte); len(id) != 4 || bytes.Equal(id, make([]byte, 4)) {
+					t.Errorf("a device has the registration id %x", id)
+				}
+			}
+		}
+	})
 	byNumber := b.account.NewGroup(types.AddressingModePN, anna, bert)
 	byLID := b.account.NewGroup(types.AddressingModeLID, anna, bertLID)
 	tests := []struct {
@@ -66,6 +83,9 @@ func TestSent(t *testing.T) {
 		if test.users != nil && fmt.Sprint(users) != fmt.Sprint(test.users) {
 			t.Errorf("%s: encrypted for %v, want %v", test.name, users, test.users)
 		}
+	}
+	if begun.Load() == 0 {
+		t.Error("the client was told of no device")
 	}
 	if _, err := b.SendPeerMessage(t.Context(), b.BuildHistorySyncRequest(&types.MessageInfo{}, 1)); err != nil {
 		t.Error(err)

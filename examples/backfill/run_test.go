@@ -52,6 +52,14 @@ func TestDemo(t *testing.T) {
 			t.Errorf("there is no %q", want)
 		}
 	}
+	at := 0
+	for _, next := range []string{"the second run", "the phone goes off", "the phone is on again", "the third run"} {
+		if i := strings.Index(story[at:], next); i < 0 {
+			t.Errorf("%q does not come next", next)
+		} else {
+			at += i
+		}
+	}
 	for _, leak := range box.Leaks([]byte(story + report(t, filepath.Join(dir, "media")))) {
 		t.Error(leak)
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"database/sql"
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -93,5 +95,45 @@ func TestSweepsByItself(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSweepIsInParts counts in the database how many messages each statement deletes.
+func TestSweepIsInParts(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.cfg.keep = time.Hour
+	err := s.withGateway(t.Context(), func(ctx context.Context) error {
+		info := types.MessageInfo{ID: "OLD", Timestamp: time.Now().Add(-61 * time.Minute), MessageSource: types.MessageSource{Chat: sender, Sender: sender}}
+		if err := s.g.messages.put(ctx, s.a, &events.Message{Info: info, Message: &waE2E.Message{ImageMessage: s.upload("one").Image()}}); err != nil {
+			return err
+		}
+		db, err := sql.Open(driver, s.cfg.dsn)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		for _, statement := range []string{
+			"INSERT INTO gateway_message SELECT account, chat, id || n, sender, from_me, sent, media FROM gateway_message, generate_series(1, 1499) AS n",
+			"CREATE TABLE swept (n bigint)",
+			"CREATE FUNCTION sweeps() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO swept SELECT count(*) FROM gone; RETURN NULL; END'",
+			"CREATE TRIGGER sweeps AFTER DELETE ON gateway_message REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION sweeps()",
+		} {
+			if _, err := db.ExecContext(ctx, statement); err != nil {
+				return fmt.Errorf("%s: %w", statement, err)
+			}
+		}
+		n, err := s.g.sweep(ctx)
+		if err != nil || n != 1500 {
+			t.Errorf("deleted %d, %v", n, err)
+		}
+		var most, all int
+		if err := db.QueryRowContext(ctx, "SELECT max(n), sum(n) FROM swept").Scan(&most, &all); err != nil || most != 1000 || all != 1500 {
+			t.Errorf("of %d messages %d were deleted at once, %v", all, most, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
