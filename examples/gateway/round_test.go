@@ -29,6 +29,30 @@ func TestStartAsksAgain(t *testing.T) {
 	}
 }
 
+// TestStartWithoutSessions has a lease for an account, and no table of sessions.
+func TestStartWithoutSessions(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	away := p.gateways[1-p.of(p.a)]
+	exec := func(statement string) {
+		t.Helper()
+		if _, err := away.leases.db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("ALTER TABLE whatsmeow_device RENAME TO hidden")
+	defer exec("ALTER TABLE hidden RENAME TO whatsmeow_device")
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		exec("INSERT INTO gateway_lease (account) VALUES ('447700900199') ON CONFLICT DO NOTHING")
+		if err := away.start(t.Context(), []string{"447700900199"}); err != nil { // otherwise the other gateway was quicker
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it says nothing")
+		}
+	}
+}
+
 // TestStrays changes the table of leases by hand.
 func TestStrays(t *testing.T) {
 	t.Parallel()
