@@ -129,7 +129,12 @@ func TestDemo(t *testing.T) {
 		if err := demo(t.Context(), out); err != nil {
 			t.Error(err)
 		}
-		if !strings.Contains(out.String(), "demo: right: this is how it has to go") || t.Failed() {
+		for _, want := range []string{"a bot has seen seven old files", "at most 7, one every 500ms", "demo: right: this is how it has to go"} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("there is no %q", want)
+			}
+		}
+		if t.Failed() {
 			t.Errorf("the story was\n%s", out)
 		}
 		for line := range strings.Lines(out.String()) {
