@@ -179,6 +179,24 @@ func TestEntryThatIsNone(t *testing.T) {
 	})
 }
 
+// What cannot be deleted is an error of Prune, and not nothing to delete.
+func TestPruneOfADatabaseThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	db := openSQLite(t, dbFile(t), recommended...)
+	db.SetMaxOpenConns(1)
+	index := newIndex(t, db, "sqlite")
+	put(t, index, mediaBatch(0, 100)...)
+	index.SetRetention(0, 10)
+	for _, only := range []string{"ON", "OFF"} {
+		if _, err := db.Exec("PRAGMA query_only = " + only); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := index.Prune(t.Context()); (err != nil) != (only == "ON") || only == "OFF" && n != 90 {
+			t.Errorf("with query_only %s it has deleted %d, %v", only, n, err)
+		}
+	}
+}
+
 func TestClosedDatabase(t *testing.T) {
 	each(t, func(t *testing.T, k backend) {
 		index, db := k.index(t)
