@@ -100,7 +100,11 @@ func TestTwoFilesOfOneMessageOverABreak(t *testing.T) {
 		online.Store(true)
 		r.phone.Cut()
 		downloads.Wait()
-		r.asked(3)
+		// Seldom the second request goes out over the new connection, but was begun before. Then it
+		// counts as lost with the old one, and is made again.
+		if n := r.phone.RequestCount(); n != 3 && n != 4 {
+			t.Errorf("the phone was asked %d times", n)
+		}
 		next[*events.Disconnected](r)
 	})
 }
