@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -286,12 +287,19 @@ func TestPartThatIsAnnouncedAgain(t *testing.T) {
 		}
 	}
 	writable("ON")
-	h := &history{catalog: list, log: waLog.Noop}
+	ctx, cancel := context.WithCancel(t.Context())
+	h := &history{account: &account{caughtUp: make(chan struct{})}, catalog: list, log: waLog.Noop}
+	close(h.account.caughtUp)
+	var running sync.WaitGroup
+	running.Go(func() { h.run(ctx) })
+	defer running.Wait()
+	defer cancel()
 	own := types.MessageInfo{ID: "3EB0PART", MessageSource: types.MessageSource{IsFromMe: true}}
 	announcement := &waE2E.Message{ProtocolMessage: &waE2E.ProtocolMessage{HistorySyncNotification: new(waE2E.HistorySyncNotification)}}
-	if h.take(t.Context(), &events.Message{Info: own, Message: announcement}) {
+	if h.take(ctx, &events.Message{Info: own, Message: announcement}) {
 		t.Error("it counts as stored")
 	}
+	time.Sleep(100 * time.Millisecond) // in which run tries and fails
 	writable("OFF")
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		id, part, err := list.nextPart(t.Context())

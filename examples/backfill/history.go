@@ -30,19 +30,29 @@ type history struct {
 	progress progress
 	log      waLog.Logger
 
-	mu   sync.Mutex
-	last time.Time // when something of it has come last; zero before all that has waited has come
+	mu       sync.Mutex
+	last     time.Time      // when something of it has come last; zero before all that has waited has come
+	unstored []announcement // which the catalog did not take
+}
+
+// An announcement of a part of the history.
+type announcement struct {
+	id   types.MessageID
+	part *waE2E.HistorySyncNotification
 }
 
 // take stores what a message brings, and reports whether it may be acknowledged. Otherwise it comes
 // again after the next login; but an announcement may not, since whatsmeow tells the phone in any
-// case that it has come, and so is tried again from here.
+// case that it has come, and so is kept for run.
 func (h *history) take(ctx context.Context, evt *events.Message) bool {
 	var err error
 	if part := evt.Message.GetProtocolMessage().GetHistorySyncNotification(); part != nil && isOwnPhone(&evt.Info) {
 		h.touch()
 		if err = h.catalog.announce(ctx, evt.Info.ID, part); err != nil {
-			go h.announceAgain(ctx, evt.Info.ID, part)
+			h.mu.Lock()
+			h.unstored = append(h.unstored, announcement{evt.Info.ID, part})
+			h.mu.Unlock()
+			h.catalog.tell()
 		}
 	} else if files := filesOf(&evt.Info, evt.RawMessage); len(files) > 0 {
 		_, err = h.catalog.add(ctx, found{files: files, chats: []chat{{jid: files[0].request.Chat}}}, "")
@@ -53,18 +63,21 @@ func (h *history) take(ctx context.Context, evt *events.Message) bool {
 	return err == nil
 }
 
-// announceAgain stores an announcement that could not be stored.
-func (h *history) announceAgain(ctx context.Context, id types.MessageID, part *waE2E.HistorySyncNotification) {
-	for tries := 0; ; tries++ {
-		select {
-		case <-time.After(pause(tries, time.Second)):
-		case <-ctx.Done():
-			return
-		}
-		if h.catalog.announce(ctx, id, part) == nil {
-			return
+// storeAgain stores the announcements that could not be stored.
+func (h *history) storeAgain(ctx context.Context) error {
+	h.mu.Lock()
+	all := h.unstored
+	h.unstored = nil
+	h.mu.Unlock()
+	for i, a := range all {
+		if err := h.catalog.announce(ctx, a.id, a.part); err != nil {
+			h.mu.Lock()
+			h.unstored = append(h.unstored, all[i:]...)
+			h.mu.Unlock()
+			return err
 		}
 	}
+	return nil
 }
 
 // isOwnPhone reports whether a message is from the account's own phone, which is device 0.
@@ -90,6 +103,7 @@ func (h *history) run(ctx context.Context) {
 	}
 	for tries := 0; ; {
 		changed := h.catalog.change()
+		unstored := h.storeAgain(ctx)
 		id, part, err := h.catalog.nextPart(ctx)
 		wait := time.Hour
 		if part != nil {
@@ -101,6 +115,9 @@ func (h *history) run(ctx context.Context) {
 				tries = 0
 			}
 			h.touch()
+		}
+		if unstored != nil {
+			wait = min(wait, time.Second)
 		}
 		if err != nil && ctx.Err() == nil {
 			h.log.Warnf("A part of the history could not be read, and is tried again in %v: %s", wait, redact(err.Error()))
